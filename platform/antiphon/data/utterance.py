@@ -1,0 +1,125 @@
+"""Utterance: the record that a corpus reader yields, a shard stores and the manifest lists.
+
+Reader -> `Utterance` (audio still to be read) -> ingest -> `Sample` in a tar -> one row of `manifest.parquet`.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+Kind = Literal["paired", "speech", "text"]
+KINDS: tuple[Kind, ...] = ("speech", "text", "paired")
+
+# (start, end) of each phone in seconds, in the order of the phones.
+PhoneTimes = tuple[tuple[float, float], ...]
+# The phones of each word: one tuple a word of the normalised text, ARPAbet without stress unless the corpus has its own inventory.
+Pronunciation = tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waveform:
+    """samples (N,) float32 mono in [-1, 1] at sample_rate Hz; phone_times where the source knows them (synthetic speech)."""
+
+    samples: npt.NDArray[np.float32]
+    sample_rate: int
+    phone_times: PhoneTimes | None = None
+
+    @property
+    def seconds(self) -> float:
+        return len(self.samples) / self.sample_rate
+
+
+class AudioError(Exception):
+    """One recording that cannot be used. `reason` is a short fixed name that ingest counts by; the message is for the rejects table."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class AudioSource(Protocol):
+    """Where the audio of an utterance comes from: a file, a stretch of a file, a synthesiser. Picklable, cheap until read."""
+
+    @property
+    def uri(self) -> str:
+        """A name for people: a path, or `espeak-ng:<voice>`."""
+
+    def fingerprint(self) -> str:
+        """Changes when the audio changes, costs no decoding (file size and hash of both ends; the parameters of a synthesiser)."""
+
+    def read(self) -> Waveform:
+        """Decode, at the source's own rate. Raises AudioError with a reason."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Utterance:
+    """One utterance as a corpus reader yields it: audio, text or both. `key` is unique in its corpus."""
+
+    key: str
+    split: str  # "train", "dev", "test", ...: the reader's word for it
+    audio: AudioSource | None = None
+    text: str | None = None  # as the corpus writes it; ingest normalises
+    phones: Pronunciation | None = None  # where the corpus has them
+    speaker: str = ""
+    language: str = "en"
+    domain: str = ""
+
+    @property
+    def kind(self) -> Kind:
+        """paired has audio and text; speech has audio only; text has text only."""
+        if self.audio is None:
+            return "text"
+        return "speech" if self.text is None else "paired"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reject:
+    """One utterance that was not kept, and why: `reason` is a short fixed name, `detail` one sentence that names the file."""
+
+    key: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One utterance as a shard stores it: `<key>.json` holds these fields, `<key>.flac` the audio (absent for text only)."""
+
+    key: str
+    text: str | None  # normalised
+    phones: Pronunciation | None
+    phone_times: PhoneTimes | None
+    seconds: float  # 0.0 for text only
+    speaker: str
+    language: str
+    domain: str
+    source: str  # AudioSource.uri, or "" for text only
+
+
+MANIFEST_VERSION = 1
+
+# One row a sample, sorted by (split, shard, offset). `shard` is relative to the manifest's folder; (offset, bytes) span all
+# members of the sample inside the tar, headers included.
+MANIFEST_SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("split", pa.string()),
+        ("kind", pa.string()),
+        ("shard", pa.string()),
+        ("offset", pa.int64()),
+        ("bytes", pa.int64()),
+        ("seconds", pa.float32()),
+        ("num_phones", pa.int32()),  # 0 where there is no text
+        ("num_chars", pa.int32()),
+        ("text", pa.string()),  # normalised; null for speech only
+        ("speaker", pa.string()),
+        ("language", pa.string()),
+        ("domain", pa.string()),
+        ("source", pa.string()),
+        ("audio_sha256", pa.string()),  # of the FLAC member; null for text only
+        ("text_sha256", pa.string()),  # of the normalised text; null for speech only
+    ]
+)
