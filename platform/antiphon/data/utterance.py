@@ -121,5 +121,6 @@ MANIFEST_SCHEMA = pa.schema(
         ("source", pa.string()),
         ("audio_sha256", pa.string()),  # of the FLAC member; null for text only
         ("text_sha256", pa.string()),  # of the normalised text; null for speech only
+        ("crc32", pa.int64()),  # of the span (offset, bytes): a flipped byte is found when the sample is read
     ]
 )
