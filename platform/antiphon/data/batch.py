@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -33,9 +34,20 @@ class Batch:
     def __len__(self) -> int:
         return len(self.keys)
 
+    def side(self, name: Literal["mel", "tokens", "phones"]) -> tuple[Tensor, Tensor]:
+        """A side of the batch and its lengths. Raises ValueError when this kind of batch lacks it."""
+        value, lengths = getattr(self, name), getattr(self, f"{name}_len")
+        if value is None or lengths is None:
+            raise ValueError(
+                f"a batch must carry {name} here, but this {self.kind} batch ({self.keys[0]} ...) has none"
+            )
+        return value, lengths
+
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch on a device."""
-        moved = {f.name: getattr(self, f.name).to(device) for f in fields(self) if isinstance(getattr(self, f.name), Tensor)}
+        moved = {
+            f.name: getattr(self, f.name).to(device) for f in fields(self) if isinstance(getattr(self, f.name), Tensor)
+        }
         return replace(self, **moved)
 
 

@@ -10,13 +10,24 @@ def length_mask(lengths: Tensor, size: int) -> Tensor:
 
 
 def span_mask(lengths: Tensor, size: int, *, share: float, span: int) -> Tensor:
-    """Random spans: (B, size) bool, True inside a span; about `share` of each row's real positions, never padding.
+    """Random spans: (B, size) bool, True inside a span, never on padding; `share` of positions expected.
 
-    Starts are drawn for every position with probability share / span (as wav2vec 2.0 does), so spans may overlap and the
-    expected coverage is 1 - (1 - share/span)^span.
+    Each position starts a span with a probability that makes the union of overlapping spans cover `share`
+    (1 - (1 - start)^span = share). The draw depends on the lengths alone, so more padding changes no mask.
     """
-    starts = torch.rand(len(lengths), size, device=lengths.device) < share / span
-    covered = torch.nn.functional.max_pool1d(
-        torch.nn.functional.pad(starts.float().unsqueeze(1), (span - 1, 0)), kernel_size=span, stride=1
-    ).squeeze(1)
-    return (covered > 0) & length_mask(lengths, size)
+    if share <= 0.0:
+        return torch.zeros(len(lengths), size, dtype=torch.bool, device=lengths.device)
+    longest = min(int(lengths.max()), size)
+    start = 1.0 - (1.0 - min(share, 0.999)) ** (1.0 / span)
+    # Drawn from span - 1 positions before the first, so that the first frames are as often covered as the others.
+    starts = (torch.rand(len(lengths), longest + span - 1, device=lengths.device) < start).float()
+    covered = torch.nn.functional.max_pool1d(starts.unsqueeze(1), kernel_size=span, stride=1).squeeze(1) > 0
+    padded = torch.nn.functional.pad(covered, (0, size - longest))
+    return padded & length_mask(lengths, size)
+
+
+def masked_mean(x: Tensor, lengths: Tensor) -> Tensor:
+    """x (B, T, ...) -> (B, ...): the mean over each row's real positions."""
+    mask = length_mask(lengths, x.shape[1]).view(*x.shape[:2], *[1] * (x.dim() - 2))
+    total = (x * mask).sum(1)
+    return total / lengths.clamp(min=1).view(-1, *[1] * (x.dim() - 2))

@@ -1,0 +1,36 @@
+"""Targets of BEST-RQ (Chiu et al. 2022): a frozen random projection and codebook give each stretch of speech a name."""
+
+import torch
+from torch import Tensor, nn
+
+from antiphon.seed import derive_seed
+
+
+class RandomQuantizer(nn.Module):
+    """`stack` mel frames -> the index of the nearest codeword after projection and L2 normalisation (eq. 1)."""
+
+    projection: Tensor
+    codebook: Tensor
+
+    def __init__(self, num_mels: int, *, stack: int, num_codes: int, code_dim: int, seed: int) -> None:
+        super().__init__()
+        self.stack = stack
+        generator = torch.Generator().manual_seed(derive_seed(seed, "best_rq"))
+        projection = torch.empty(num_mels * stack, code_dim)
+        nn.init.xavier_uniform_(projection, generator=generator)
+        codebook = torch.randn(num_codes, code_dim, generator=generator)
+        self.register_buffer("projection", projection)
+        self.register_buffer("codebook", torch.nn.functional.normalize(codebook, dim=-1))
+
+    @torch.no_grad()
+    def forward(self, mel: Tensor, mel_len: Tensor) -> Tensor:
+        """mel (B, T, M), mel_len (B,) -> codes (B, ceil(T/stack)); each band of an utterance is standardised first."""
+        real = (torch.arange(mel.shape[1], device=mel.device) < mel_len.unsqueeze(1)).unsqueeze(-1)
+        count = mel_len.clamp(min=1).view(-1, 1, 1)
+        mean = (mel * real).sum(1, keepdim=True) / count
+        variance = ((mel - mean).square() * real).sum(1, keepdim=True) / count
+        x = (mel - mean) * real / (variance + 1e-5).sqrt()
+        x = torch.nn.functional.pad(x, (0, 0, 0, -x.shape[1] % self.stack))
+        x = x.reshape(x.shape[0], -1, self.stack * x.shape[2]) @ self.projection  # (B, T', code_dim)
+        nearest: Tensor = (torch.nn.functional.normalize(x, dim=-1) @ self.codebook.T).argmax(-1)
+        return nearest

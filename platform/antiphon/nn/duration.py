@@ -1,0 +1,65 @@
+"""Durations of tokens, and the resampler that repeats each token for its frames (MAESTRO, section 2.1)."""
+
+import torch
+from torch import Tensor, nn
+
+from antiphon.nn.conv import LightweightConv
+from antiphon.nn.mask import length_mask
+from antiphon.nn.position import sinusoids
+
+
+class DurationModel(nn.Module):
+    """Blocks of lightweight convolution with two heads: is the duration above zero, and how long is it."""
+
+    def __init__(self, dim: int, *, num_blocks: int, kernel: int, num_heads: int) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(num_blocks))
+        self.convs = nn.ModuleList(LightweightConv(dim, kernel, num_heads) for _ in range(num_blocks))
+        self.heads = nn.Linear(dim, 2)
+
+    def forward(self, text: Tensor, text_len: Tensor) -> tuple[Tensor, Tensor]:
+        """text (B, U, D) -> logit of P(duration > 0) (B, U), duration in frames, above 0, (B, U)."""
+        mask = length_mask(text_len, text.shape[1])
+        x = text
+        for norm, conv in zip(self.norms, self.convs, strict=True):
+            x = x + conv(norm(x), mask)
+        voiced, length = self.heads(x).unbind(-1)
+        return voiced, torch.nn.functional.softplus(length)
+
+
+def duration_loss(voiced: Tensor, length: Tensor, durations: Tensor, lengths: Tensor) -> Tensor:
+    """Binary cross entropy of "above zero" plus squared error of log durations where above -> (B,), mean over tokens.
+
+    The papers do not state the form of the second term; squared error of logs is usual in non-autoregressive TTS.
+    """
+    above = (durations > 0).to(length.dtype)
+    is_above = torch.nn.functional.binary_cross_entropy_with_logits(voiced, above, reduction="none")
+    error = (torch.log(length + 1e-4) - torch.log(durations.clamp(min=1).to(length.dtype))).square() * above
+    real = length_mask(lengths, durations.shape[1])
+    return ((is_above + error) * real).sum(1) / lengths.clamp(min=1)
+
+
+def round_durations(voiced: Tensor, length: Tensor, lengths: Tensor) -> Tensor:
+    """The heads' outputs (B, U) -> whole frames (B, U), 0 on padding, at least one frame an utterance.
+
+    The running sum is rounded, not each token, so that an utterance's total is off by half a frame and not by U halves.
+    """
+    real = length_mask(lengths, length.shape[1])
+    ends = torch.cumsum(length * (voiced > 0) * real, dim=1)
+    ends = ends * (ends[:, -1:].clamp(min=1.0) / ends[:, -1:].clamp(min=1e-4))
+    return torch.diff(ends.round().long(), prepend=ends.new_zeros(len(ends), 1).long(), dim=1)
+
+
+def resample(text: Tensor, durations: Tensor) -> tuple[Tensor, Tensor]:
+    """text (B, U, D), durations (B, U) whole frames -> (B, T', D) and lengths (B,), T' the longest sum of durations.
+
+    Frame t carries the token that speaks at t, plus sinusoids of its position inside that token.
+    """
+    ends = torch.cumsum(durations, dim=1)  # (B, U)
+    lengths = ends[:, -1]
+    frames = torch.arange(int(lengths.max()), device=text.device).expand(len(text), -1).contiguous()  # (B, T')
+    token = torch.searchsorted(ends, frames, right=True).clamp(max=durations.shape[1] - 1)
+    position = frames - (ends - durations).gather(1, token)
+    upsampled = text.gather(1, token.unsqueeze(-1).expand(-1, -1, text.shape[2]))
+    upsampled = upsampled + sinusoids(position.to(text.dtype), text.shape[2]).to(text.dtype)
+    return upsampled * length_mask(lengths, frames.shape[1]).unsqueeze(-1), lengths
