@@ -1,4 +1,4 @@
-"""Batch: padded tensors, each with its lengths, and the keys of its utterances. Padding is never guessed from values."""
+"""Batch: padded tensors, each with its lengths, and the keys of its utterances. Values never tell what is padding."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace

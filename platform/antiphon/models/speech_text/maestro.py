@@ -3,8 +3,8 @@
     speech:  log-mel -> speech encoder -> e_s ----------------------------.
     text:    phones -> text encoder -> resampler (durations) -> refiner -> ê_t -> shared encoder -> wordpiece RNN-T
 
-What differs from the paper: one-dimensional subsampling and rotary positions (nn/). What may differ, each a field of the
-config: the consistency loss divided by the variance of e_s, so that a collapse is no reward; auxiliary CTC and a
+What differs from the paper: one-dimensional subsampling and rotary positions (nn/). What may differ, each a field of
+the config: the consistency loss divided by the variance of e_s, so that a collapse is no reward; auxiliary CTC and a
 contrastive term, weight 0 in the faithful experiments; a phone transducer that reads e_s itself.
 """
 
@@ -21,8 +21,9 @@ from antiphon.data.utterance import Kind
 from antiphon.decoding.greedy import Hypothesis, greedy
 from antiphon.losses.contrastive import info_nce
 from antiphon.losses.ctc import ctc_loss
+from antiphon.losses.lattice import durations_from_emissions, viterbi
 from antiphon.losses.loss import Loss
-from antiphon.losses.transducer import durations_from_emissions, lattice, transducer_loss_fused, viterbi
+from antiphon.losses.transducer import lattice, transducer_loss_fused
 from antiphon.nn.attention import TransformerLayer
 from antiphon.nn.best_rq import RandomQuantizer
 from antiphon.nn.conformer import ConformerStack
@@ -220,7 +221,7 @@ class Maestro(nn.Module):
         return self.config.audio.frame_sec * Subsampling.factor
 
     def forward(self, batch: Batch) -> Loss:
-        """A batch of any kind -> its loss, summed over utterances; an utterance's terms are means over its tokens or frames.
+        """A batch of any kind -> its loss, summed over utterances; a term is a mean over an utterance's tokens or frames.
 
         Equations: MAESTRO, section 2; the batch's kind selects the terms (`_paired`, `_text`, `_speech`).
         """
