@@ -16,7 +16,7 @@ Build = Callable[[], nn.Module]
 def make_batches(*, num_mels: int, vocab_size: int, num_phones: int, seed: int = 0) -> list[Batch]:
     """One ragged random batch of each kind, three utterances each."""
     generator = torch.Generator().manual_seed(seed)
-    frames, sizes, phone_sizes = (97, 64, 120), (4, 2, 6), (9, 5, 12)
+    frames, sizes, phone_sizes = (97, 64, 119), (4, 2, 6), (9, 5, 12)
     mel, mel_len = pad([torch.randn(size, num_mels, generator=generator) for size in frames])
     tokens, tokens_len = pad([torch.randint(1, vocab_size, (size,), generator=generator) for size in sizes])
     phones, phones_len = pad([torch.randint(1, num_phones, (size,), generator=generator) for size in phone_sizes])
@@ -31,13 +31,15 @@ def make_batches(*, num_mels: int, vocab_size: int, num_phones: int, seed: int =
 
 
 def widen(batch: Batch, extra: int) -> Batch:
-    """The same utterances with `extra` more padding on every side, filled with numbers that a length mask must hide."""
+    """The same utterances with `extra` more padding on every side, all padding ones, which only a length mask can hide."""
     wider: dict[str, Tensor] = {}
     for name in ("mel", "tokens", "phones"):
         value = getattr(batch, name)
         if value is not None:
             shape = (value.shape[0], extra, *value.shape[2:])
             wider[name] = torch.cat([value, torch.ones(shape, dtype=value.dtype)], dim=1)
+            for row, size in zip(wider[name], getattr(batch, f"{name}_len"), strict=True):
+                row[size:] = 1
     return replace(batch, **wider)
 
 

@@ -22,6 +22,7 @@ from antiphon.decoding.greedy import Hypothesis, greedy
 from antiphon.losses.contrastive import info_nce
 from antiphon.losses.ctc import ctc_loss
 from antiphon.losses.lattice import durations_from_emissions, viterbi
+from antiphon.losses.lattice import durations_from_emissions, viterbi
 from antiphon.losses.loss import Loss
 from antiphon.losses.transducer import lattice, transducer_loss_fused
 from antiphon.nn.attention import TransformerLayer
@@ -259,7 +260,7 @@ class Maestro(nn.Module):
         text = self.text(phones, phones_len)
         above, length = self.duration(text, phones_len)
         terms.append(("duration", w.duration, duration_loss(above, length, durations, phones_len)))
-        refined = self.refiner(*resample(text, durations))
+        refined = self.refiner(*resample(text, durations, size=encoded.shape[1]))
         terms.append(("consistency", w.consistency, self._consistency(encoded, refined, lengths)))
         if w.contrastive:
             spoken, written = masked_mean(shared, lengths), masked_mean(self.shared(refined, lengths), lengths)
