@@ -25,6 +25,7 @@ class Waveform:
 
     samples: npt.NDArray[np.float32]
     sample_rate: int
+    phones: Pronunciation | None = None  # as spoken, where the source knows them
     phone_times: PhoneTimes | None = None
 
     @property
