@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-import toy
 import torch
+import toy
 
 from antiphon.train.log import Log, read_ledger
 
