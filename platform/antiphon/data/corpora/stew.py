@@ -1,0 +1,161 @@
+"""The embedded corpus: five domains in one pot, spoken by espeak-ng, so that every utterance has true phone times.
+
+Each domain has its own text (stew_text.py), speakers, rate, pauses and channel (stew_channel.py). Splits share no sentence, and
+test and dev speakers are not train speakers. `text` is more text of each domain without speech. The idea of many domains in one
+pot is SpeechStew's (arXiv 2104.02133); the speech is synthetic, and its uri says so.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Literal
+
+import numpy as np
+
+from antiphon.data.corpora.stew_channel import Channel, transmit
+from antiphon.data.corpora.stew_text import DOMAINS, plain, sentences
+from antiphon.data.utterance import Utterance, Waveform
+from antiphon.seed import derive_seed
+from antiphon.text.espeak import Accent, Voice, espeak
+
+STEW_VERSION = 1
+
+Size = Literal["tiny", "small", "full"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Counts:
+    """How much of one domain there is: utterances and speakers by split, sentences without speech."""
+
+    train: int
+    dev: int
+    test: int
+    text: int
+    train_speakers: int
+    test_speakers: int  # dev has as many of its own
+
+
+_SIZES: dict[Size, _Counts] = {
+    "tiny": _Counts(train=12, dev=4, test=4, text=24, train_speakers=4, test_speakers=2),
+    "small": _Counts(train=470, dev=40, test=80, text=1_900, train_speakers=16, test_speakers=4),
+    "full": _Counts(train=25_000, dev=400, test=800, text=100_000, train_speakers=160, test_speakers=16),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Manner:
+    """How a domain is spoken and recorded."""
+
+    channels: tuple[Channel, ...]  # taken in turn
+    words_per_minute: tuple[int, int]
+    liveliness: float  # width of the intonation
+    accents: tuple[Accent, ...]  # of its speakers, in turn
+
+
+_MANNERS: dict[str, _Manner] = {
+    "read": _Manner(channels=("clean",), words_per_minute=(155, 180), liveliness=1.0, accents=("us",)),
+    "meeting": _Manner(
+        channels=("close", "far"), words_per_minute=(165, 195), liveliness=0.8, accents=("us", "us", "us", "scotland")
+    ),
+    "phone": _Manner(channels=("phone",), words_per_minute=(165, 195), liveliness=1.1, accents=("us", "nyc")),
+    "talk": _Manner(channels=("hall",), words_per_minute=(150, 175), liveliness=1.3, accents=("us", "us", "us", "gb")),
+    "clips": _Manner(
+        channels=("noise",), words_per_minute=(150, 185), liveliness=0.9, accents=("us", "us", "nyc", "scotland")
+    ),
+}
+
+
+def read(size: Size, seed: int = 0) -> Iterator[Utterance]:
+    """The utterances of the stew in a fixed order, without synthesis: their audio is made when it is read.
+
+    Needs espeak-ng and the CMU dictionary: pip install 'antiphon[demo]'. Equal arguments give equal utterances and audio.
+    """
+    if size not in _SIZES:
+        raise ValueError(f"size must be one of {', '.join(_SIZES)}, but is {size!r}")
+    counts = _SIZES[size]
+    for domain in DOMAINS:
+        taken: set[str] = set()
+        for split, count, num_speakers in (
+            ("test", counts.test, counts.test_speakers),
+            ("dev", counts.dev, counts.test_speakers),
+            ("train", counts.train, counts.train_speakers),
+        ):
+            for row, prompt in enumerate(islice(sentences(domain, split, seed, taken), count)):
+                yield _spoken(domain, split, row, prompt, num_speakers, seed)
+        for row, prompt in enumerate(islice(sentences(domain, "text", seed, taken), counts.text)):
+            yield Utterance(
+                key=f"{domain}-text-{row:06d}",
+                split="text",
+                text=plain(prompt),
+                phones=espeak().pronounce(prompt),
+                domain=domain,
+            )
+
+
+def _spoken(domain: str, split: str, row: int, prompt: str, num_speakers: int, seed: int) -> Utterance:
+    manner = _MANNERS[domain]
+    channel = manner.channels[row % len(manner.channels)]
+    number = (row // len(manner.channels)) % num_speakers
+    speaker = f"{domain}-{split}-{number:03d}"
+    voice = _voice(manner, speaker, number, seed)
+    name = f"{domain}-{channel}" if len(manner.channels) > 1 else domain
+    key = f"{name}-{split}-{row:06d}"
+    audio = StewAudio(
+        prompt=prompt, speaker=speaker, voice=voice, channel=channel, seed=derive_seed(seed, "stew", "audio", key)
+    )
+    phones = espeak().pronounce(prompt, voice.accent)
+    return Utterance(
+        key=key, split=split, audio=audio, text=plain(prompt), phones=phones, speaker=speaker, domain=domain
+    )
+
+
+def _voice(manner: _Manner, speaker: str, number: int, seed: int) -> Voice:
+    """A speaker by lot: women and men in turn, with their pitch, length of the vocal tract, colour and rate."""
+    rng = np.random.default_rng(derive_seed(seed, "stew", "speaker", speaker))
+    female = number % 2 == 0
+    low_hz = rng.uniform(135.0, 180.0) if female else rng.uniform(68.0, 105.0)
+    tract = rng.uniform(1.06, 1.20) if female else rng.uniform(0.93, 1.05)
+    formants = 100.0 * tract * rng.uniform(0.98, 1.02, size=9)
+    heights = 100.0 * rng.uniform(0.8, 1.15, size=9)
+    return Voice(
+        accent=manner.accents[(number // 2) % len(manner.accents)],
+        low_hz=round(low_hz),
+        high_hz=round(low_hz * (1.0 + rng.uniform(0.35, 0.55) * manner.liveliness)),
+        formant_percent=tuple(int(value) for value in np.round(formants)),
+        height_percent=tuple(int(value) for value in np.round(heights)),
+        voicing_percent=int(rng.integers(85, 116)),
+        consonant_percent=int(rng.integers(85, 116)),
+        words_per_minute=int(rng.integers(manner.words_per_minute[0], manner.words_per_minute[1] + 1)),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StewAudio:
+    """An `AudioSource`: one prompt, one voice, one channel."""
+
+    prompt: str
+    speaker: str
+    voice: Voice
+    channel: Channel
+    seed: int
+
+    @property
+    def uri(self) -> str:
+        return f"espeak-ng:{self.voice.accent}+{self.speaker}"
+
+    def fingerprint(self) -> str:
+        return hashlib.sha256(f"{STEW_VERSION} {espeak().version} {self!r}".encode()).hexdigest()
+
+    def read(self) -> Waveform:
+        """Speak, add silence before and after, send through the channel; phone times count from the first sample."""
+        rng = np.random.default_rng(self.seed)
+        speech = espeak().speak(self.prompt, self.voice)
+        lead_sec, tail_sec = rng.uniform(0.08, 0.3), rng.uniform(0.1, 0.3)
+        lead, tail = (round(seconds * speech.sample_rate) for seconds in (lead_sec, tail_sec))
+        spoken = speech.samples[: round(speech.phone_times[-1][1] * speech.sample_rate)]
+        silent = np.concatenate([np.zeros(lead, np.float32), spoken, np.zeros(tail, np.float32)])
+        samples, sample_rate = transmit(silent, speech.sample_rate, self.channel, rng)
+        offset_sec = lead / speech.sample_rate
+        times = tuple((start + offset_sec, end + offset_sec) for start, end in speech.phone_times)
+        return Waveform(samples=samples, sample_rate=sample_rate, phone_times=times)

