@@ -1,7 +1,7 @@
 """Greedy transducer decoding of a whole batch, from step functions.
 
 Each utterance has a frame of its own (as in label looping, Bataev et al., arXiv 2406.06220): one step reads a window of
-frames under the present prediction, jumps over the leading blanks of every row, and writes one token where there is one.
+frames under the present prediction, jumps over the leading blanks of every row, and writes a token where there is one.
 So a batch takes about max(U + T / window) steps, not T * symbols, and the predictor runs only on the rows that wrote.
 """
 
@@ -43,43 +43,46 @@ def greedy(
     changes the speed only.
     """
     if max_symbols_per_frame < 1 or window < 1:
-        raise ValueError(
-            f"max_symbols_per_frame and window must be at least 1, but are {max_symbols_per_frame} and {window}; raise them"
-        )
-    batch, frames, width = enc.shape
+        got = f"{max_symbols_per_frame} and {window}"
+        raise ValueError(f"max_symbols_per_frame and window must be at least 1, but are {got}; raise them")
+    batch, frames, _ = enc.shape
     frame = torch.zeros(batch, dtype=torch.int64, device=enc.device)
     here = torch.zeros_like(frame)  # tokens written on the present frame
-    score = torch.zeros(batch, dtype=torch.float64 if enc.device.type != "mps" else torch.float32, device=enc.device)
+    score = torch.zeros(batch, device=enc.device)
     pred, state = predict(torch.full_like(frame, blank), None)
     ahead = torch.arange(window, device=enc.device)
     written: list[tuple[Tensor, Tensor, Tensor]] = []  # rows, tokens, frames
-    rows = (frame < enc_lens).nonzero().squeeze(1)
-    while len(rows):
+    while len(rows := (frame < enc_lens).nonzero().squeeze(1)):
         at = frame[rows].unsqueeze(1) + ahead  # (A, W)
-        real = at < enc_lens[rows].unsqueeze(1)
         seen = enc[rows.unsqueeze(1), at.clamp(max=frames - 1)].flatten(0, 1)
         logits = joint(seen, pred[rows].repeat_interleave(window, dim=0)).view(len(rows), window, -1)
-        best, token = logits.float().log_softmax(-1).max(-1)  # (A, W)
-        speaks = (token != blank) & real
-        skipped = ((speaks.cumsum(1) == 0) & real).sum(1)
-        writes = speaks.any(1)
-        score[rows] += (best * (real & (ahead < (skipped + writes).unsqueeze(1)))).sum(1)
+        skipped, token, gain = _first_token(logits, at < enc_lens[rows].unsqueeze(1), blank)
+        score[rows] += gain
         frame[rows] += skipped
-        here[rows] = here[rows].where(skipped == 0, 0) + writes
-        full = here[rows] >= max_symbols_per_frame
-        rows_out, token_out = (
-            rows[writes],
-            token.gather(1, skipped.clamp(max=window - 1).unsqueeze(1)).squeeze(1)[writes],
-        )
-        written.append((rows_out, token_out, frame[rows_out]))
-        frame[rows] += full
-        here[rows] = here[rows].where(~full, 0)
-        if len(rows_out):
-            new_pred, new_state = predict(token_out, tuple(part[rows_out] for part in state))
-            pred = pred.index_copy(0, rows_out, new_pred)
-            state = tuple(old.index_copy(0, rows_out, new) for old, new in zip(state, new_state, strict=True))
-        rows = (frame < enc_lens).nonzero().squeeze(1)
+        here[rows] = here[rows].where(skipped == 0, 0) + (token != blank)
+        wrote = (token != blank).nonzero().squeeze(1)
+        if len(wrote):
+            who, token = rows[wrote], token[wrote]
+            written.append((who, token, frame[who]))
+            new_pred, new_state = predict(token, tuple(part[who] for part in state))
+            pred = pred.index_copy(0, who, new_pred)
+            state = tuple(old.index_copy(0, who, new) for old, new in zip(state, new_state, strict=True))
+        full = here >= max_symbols_per_frame
+        frame += full
+        here = here.where(~full, 0)
     return _collect(written, score)
+
+
+def _first_token(logits: Tensor, real: Tensor, blank: int) -> tuple[Tensor, Tensor, Tensor]:
+    """logits (A, W, V), real (A, W) -> frames skipped by blanks, token then (or blank), log-probability, each (A,)."""
+    best, token = logits.float().log_softmax(-1).max(-1)  # (A, W)
+    token = token.where(real, blank)
+    before = (token != blank).cumsum(1) == 0
+    skipped = (before & real).sum(1)
+    stop = skipped.clamp(max=logits.shape[1] - 1).unsqueeze(1)
+    first = token.gather(1, stop).squeeze(1)
+    path = (before & real).scatter(1, stop, True) & real
+    return skipped, first, (best * path).sum(1)
 
 
 def _collect(written: list[tuple[Tensor, Tensor, Tensor]], score: Tensor) -> list[Hypothesis]:

@@ -1,4 +1,4 @@
-"""InfoNCE (van den Oord et al., arXiv 1807.03748), symmetric as in CLIP (arXiv 2103.00020), for each pair of a batch."""
+"""InfoNCE (van den Oord et al., arXiv 1807.03748), symmetric as in CLIP (arXiv 2103.00020), pair by pair."""
 
 import torch
 from torch import Tensor

@@ -18,7 +18,7 @@ def infeasible(frames: Tensor, targets: Tensor, target_lens: Tensor) -> Tensor:
 
 
 def ctc_loss(logits: Tensor, frames: Tensor, targets: Tensor, target_lens: Tensor) -> Tensor:
-    """logits (B, T, V) raw or log-probabilities, targets (B, U) -> (B,) NLL in nats, fp32; infeasible rows give 0, no NaN."""
+    """logits (B, T, V) raw or normalised, targets (B, U) -> (B,) NLL in nats, fp32; infeasible rows give 0, not NaN."""
     log_probs = logits.float().log_softmax(-1).transpose(0, 1)  # (T, B, V)
     nll = torch.nn.functional.ctc_loss(
         log_probs, targets.long(), frames.long(), target_lens.long(), reduction="none", zero_infinity=True
@@ -30,8 +30,8 @@ def ctc_loss(logits: Tensor, frames: Tensor, targets: Tensor, target_lens: Tenso
 def ctc_align(log_probs: Tensor, frames: Tensor, targets: Tensor, target_lens: Tensor) -> Tensor:
     """log_probs (B, T, V), targets (B, U) -> (B, U) int64, first frame of each token on the best path.
 
-    Padding is 0; infeasible rows hold -1 at their tokens. States are blank, y_1, blank, y_2, ... blank; all of them and the
-    whole batch move one frame a step.
+    Padding is 0; infeasible rows hold -1 at their tokens. States are blank, y_1, blank, y_2, ... blank; all of them and
+    the whole batch move one frame a step.
     """
     batch, num_frames, _ = log_probs.shape
     tokens = targets.shape[1]

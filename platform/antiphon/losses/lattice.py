@@ -1,12 +1,12 @@
 """The transducer's lattice: the sum over all alignments, arc posteriors, the best path, durations.
 
-A node (t, u) has read t frames and written u tokens (Graves, arXiv 1211.3711). Two arcs leave it: blank to (t+1, u), and
-the next token to (t, u+1); the last arc is the blank that leaves (T-1, U). A node depends only on the anti-diagonal
-t + u = d - 1 before its own, so the recursion takes T + U - 1 steps of three kernels for the whole batch. The forward and
-the backward sum share these steps: the lattice turned by 180 degrees is stacked below the batch.
+A node (t, u) has read t frames and written u tokens (Graves, arXiv 1211.3711). Two arcs leave it: blank to (t+1, u),
+and the next token to (t, u+1); the last arc is the blank that leaves (T-1, U). A node depends only on the anti-diagonal
+t + u = d - 1 before its own, so the recursion takes T + U - 1 steps of three kernels for the whole batch. The forward
+and the backward sum share these steps: the lattice turned by 180 degrees is stacked below the batch.
 
 Log-probabilities are fp32; the recursion is float64 where the device has it. The sums reach thousands of nats on long
-audio, where fp32 would blur the posteriors by parts in a thousand, and a diagonal is too short for the width to cost time.
+audio, where fp32 would blur the posteriors by parts in a thousand; a diagonal is too short for the width to cost time.
 
 Everywhere: blank (B, T, U+1) and emit (B, T, U) log-probabilities, logit_lens (B,) in 1..T, target_lens (B,) in 0..U.
 """
@@ -112,7 +112,7 @@ def durations_from_emissions(emission_frames: Tensor, logit_lens: Tensor, target
 
 
 def expected_durations(emission_posteriors: Tensor, logit_lens: Tensor, target_lens: Tensor) -> Tensor:
-    """`posteriors` (B, T, U) -> (B, U) the mean over all paths of `durations_from_emissions`; a row sums to logit_lens."""
+    """`posteriors` (B, T, U) -> (B, U) mean of `durations_from_emissions` over all paths; a row sums to logit_lens."""
     frames = torch.arange(emission_posteriors.shape[1], device=emission_posteriors.device)
     expected = torch.einsum("btu,t->bu", emission_posteriors, frames.to(emission_posteriors.dtype))
     return durations_from_emissions(expected, logit_lens, target_lens)
