@@ -134,6 +134,8 @@ def _finished(out: Path, plan: IngestPlan, config: IngestConfig) -> Manifest | N
         manifest = read_manifest(out)
     except ValueError:
         return None
+    if not all((out / name).exists() for name in ("manifest.parquet", "rejects.parquet")):
+        return None
     return manifest if manifest.plan == plan.id and manifest.config == to_dict(config) else None
 
 

@@ -91,7 +91,7 @@ def parse_sample(
 ) -> tuple[Sample, bytes | None]:
     """A span's bytes -> sample and FLAC bytes; `where` names the place in errors (see `read_sample`)."""
     name = f"sample {key} of {where}" if key else f"the sample of {where}"
-    repair = "ingest again to repair the shard"
+    repair = "delete the shard and run the ingest again"
     if len(data) != num_bytes:
         raise ValueError(f"{name} must have {num_bytes:,} bytes, but the file ends after {len(data):,}; {repair}")
     if crc32 is not None and zlib.crc32(data) != crc32:
