@@ -4,7 +4,7 @@ Also a program, so that a test may start several ranks: python toy.py RANK WORLD
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -27,7 +27,11 @@ class Toy(nn.Module):
     """Speech through one layer, text through an embedding, both through a shared layer; dropout; an averaged copy; an
     unused parameter."""
 
-    needs = {"speech": frozenset({"mel"}), "text": frozenset({"phones"}), "paired": frozenset({"mel", "phones"})}
+    needs: Mapping[str, frozenset[str]] = {
+        "speech": frozenset({"mel"}),
+        "text": frozenset({"phones"}),
+        "paired": frozenset({"mel", "phones"}),
+    }
 
     def __init__(self) -> None:
         super().__init__()
