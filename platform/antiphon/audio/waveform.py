@@ -139,7 +139,7 @@ class AudioFile:
         try:
             status = self.path.stat()
             ends = _hash_ends(self.path, status.st_size, status.st_mtime_ns)
-        except OSError:
+        except (OSError, ValueError):
             ends = "missing"
         return f"{ends}:{self.start_sec!r}:{self.duration_sec!r}:{self.channel!r}"
 
@@ -161,10 +161,8 @@ def _check_file(path: Path) -> None:
     try:
         with open(path, "rb") as file:
             head = file.read(64)
-    except OSError as error:
-        raise AudioError(
-            "missing_audio", f"{path} must be a readable audio file, but {error.strerror or error}"
-        ) from error
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
+        raise AudioError("missing_audio", f"{path} must be a readable audio file, but is not ({error})") from error
     if not head:
         raise AudioError("empty_audio", f"{path} must hold audio, but is a file of no bytes")
     if head.startswith(b"version https://git-lfs"):

@@ -6,15 +6,13 @@ r"""A folder of recordings whose names carry the label, by a pattern with named 
 taken when the pattern has them; other groups only match.
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from antiphon.audio.waveform import AudioFile
+from antiphon.data.corpora.layout import audio_files, compile_pattern, split_rules
 from antiphon.data.utterance import Reject, Utterance
-
-_AUDIO = {".wav", ".flac", ".sph", ".mp3", ".ogg", ".opus", ".m4a", ".webm"}
 
 
 def read(
@@ -28,14 +26,11 @@ def read(
 ) -> Iterator[Utterance | Reject]:
     """An utterance for each audio file below `path` whose stem the pattern matches in full; others are rejected.
 
-    split is a name, or rules `name:regex`, the first that is found in the stem counts, a rule without regex always; a
-    file that no rule fits is `train`. With `underscores`, _ in a label stands for a space.
+    split is a name, or rules `name:regex` over the stem (see `split_rules`). With `underscores`, _ in a label stands
+    for a space.
     """
-    root, label = Path(path), _compile(pattern)
-    rules = [_rule(text) for text in ([split] if isinstance(split, str) else split)]
-    files = sorted(p for p in root.rglob("*") if p.suffix.lower() in _AUDIO)
-    if not files:
-        raise ValueError(f"{root} must hold audio files ({', '.join(sorted(_AUDIO))}), but holds none; check the path")
+    root, label, split_of = Path(path), compile_pattern(pattern), split_rules(split)
+    files = audio_files(root)
     stems = Counter(file.with_suffix("") for file in files)
     for file in files:
         # call.mp3 and call.wav are two recordings
@@ -50,22 +45,10 @@ def read(
         text = groups.get("text")
         yield Utterance(
             key=key,
-            split=groups.get("split") or next((name for name, rule in rules if rule.search(file.stem)), "train"),
+            split=groups.get("split") or split_of(file.stem),
             audio=AudioFile(path=file),
             text=text.replace("_", " ") if text and underscores else text,
             speaker=groups.get("speaker", ""),
             language=groups.get("language", language),
             domain=groups.get("domain", domain),
         )
-
-
-def _compile(pattern: str) -> re.Pattern[str]:
-    try:
-        return re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"pattern must be a regular expression, but {pattern!r} is not ({error})") from error
-
-
-def _rule(text: str) -> tuple[str, re.Pattern[str]]:
-    name, _, pattern = text.partition(":")
-    return name, _compile(pattern)

@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from antiphon.audio.waveform import AudioFile
+from antiphon.data.corpora.layout import AUDIO_SUFFIXES, find_file
 from antiphon.data.utterance import Pronunciation, Reject, Utterance
-
-_AUDIO = {".wav", ".flac", ".sph", ".mp3", ".ogg", ".opus"}
 
 
 def read(
@@ -25,9 +24,9 @@ def read(
 ) -> Iterator[Utterance | Reject]:
     """Utterances of a data directory, or of each directory below `path` that holds a wav.scp, named after it.
 
-    Relative names in wav.scp are sought from audio_root, else from the directory and its parents. text_phone, or the
-    file `resource/text-phone` in `path`, gives `utterance.word<TAB>phones` with marks of stress and position, which are
-    taken off. Recordings beside those of wav.scp that no wav.scp names are rejected as `missing_text`.
+    A directory without the file `text` is speech only. Relative names in wav.scp are sought from audio_root, else from
+    the directory and its parents. text_phone, or the file `resource/text-phone` in `path`, gives lines of
+    `utterance.word<TAB>phones`, whose marks of stress and position are taken off. Recordings beside those of wav.scp that no wav.scp names are rejected as `missing_text`.
     """
     root = Path(path)
     folders = [root] if (root / "wav.scp").exists() else sorted(p.parent for p in root.glob("*/wav.scp"))
@@ -61,9 +60,10 @@ def _read_folder(
             detail = f"wav.scp must name files, but {key} is a command, and commands are not run; convert it to a file"
             yield Reject(key=key, reason="audio_is_command", detail=detail)
         else:
-            files[key] = _find(value, bases)
+            files[key] = find_file(value, bases)
             named.add(files[key])
     texts, speakers, languages = (_read_map(folder / name) for name in ("text", "utt2spk", "utt2lang"))
+    speech_only = not (folder / "text").exists()
     segments = _read_map(folder / "segments") if (folder / "segments").exists() else {key: key for key in recordings}
     for key in sorted(segments.keys() | texts.keys()):
         if key not in segments:
@@ -74,7 +74,7 @@ def _read_folder(
         recording, *times = segments[key].split()
         if recording in recordings and recording not in files:
             continue  # a command: rejected above
-        if key not in texts:
+        if not texts.get(key) and not speech_only:
             yield Reject(key=key, reason="missing_text", detail=f"{key} has audio, but no line in {folder}/text")
         elif recording not in files:
             yield Reject(
@@ -89,7 +89,7 @@ def _read_folder(
                 key=key,
                 split=split,
                 audio=audio,
-                text=texts[key],
+                text=texts.get(key),
                 phones=phones.get(key),
                 speaker=speakers.get(key, ""),
                 language=languages.get(key, language),
@@ -108,16 +108,11 @@ def _audio(path: Path, times: list[str]) -> AudioFile | None:
     return AudioFile(path=path, start_sec=start, duration_sec=end - start) if 0 <= start < end else None
 
 
-def _find(name: str, bases: list[Path]) -> Path:
-    """The first base under which the name exists; the first base when none does, so that ingest reports it missing."""
-    return next((base / name for base in bases if (base / name).exists()), bases[0] / name)
-
-
 def _unnamed(named: set[Path]) -> Iterator[Reject]:
     """Audio files in the folders of named ones that nobody names: there is sound, but no transcript."""
     for folder in sorted({path.parent for path in named}):
         for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-            if path.suffix.lower() in _AUDIO and path not in named:
+            if path.suffix.lower() in AUDIO_SUFFIXES and path not in named:
                 yield Reject(
                     key=path.stem, reason="missing_text", detail=f"{path} stands in no wav.scp, so it has no transcript"
                 )
