@@ -26,7 +26,8 @@ def read(
 
     A directory without the file `text` is speech only. Relative names in wav.scp are sought from audio_root, else from
     the directory and its parents. text_phone, or the file `resource/text-phone` in `path`, gives lines of
-    `utterance.word<TAB>phones`, whose marks of stress and position are taken off. Recordings beside those of wav.scp that no wav.scp names are rejected as `missing_text`.
+    `utterance.word<TAB>phones`, whose marks of stress and position are taken off. Recordings
+    beside those of wav.scp that no wav.scp names are rejected as `missing_text`.
     """
     root = Path(path)
     folders = [root] if (root / "wav.scp").exists() else sorted(p.parent for p in root.glob("*/wav.scp"))
