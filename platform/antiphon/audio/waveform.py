@@ -21,7 +21,7 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
-from antiphon.data.utterance import AudioError, Waveform
+from antiphon.audio.recording import AudioError, Waveform
 from antiphon.files import write_whole
 
 Samples = npt.NDArray[np.float32]

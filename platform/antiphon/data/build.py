@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from antiphon.audio.mel import AudioSpec
+from antiphon.audio.recording import AudioError, PhoneTimes, Waveform
 from antiphon.audio.waveform import encode_flac, resample
 from antiphon.config import signature
 from antiphon.data.shards import SHARD_VERSION, Span, member_key, write_shard
-from antiphon.data.utterance import AudioError, Kind, PhoneTimes, Pronunciation, Reject, Sample, Utterance, Waveform
+from antiphon.data.utterance import Kind, Pronunciation, Reject, Sample, Utterance
 from antiphon.files import hash_text, read_json, sha256, write_bytes
 from antiphon.text.normalize import NORMALIZER_VERSION, normalize
 

@@ -6,39 +6,15 @@ Reader -> `Utterance` (audio still to be read) -> ingest -> `Sample` in a tar ->
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
+
+from antiphon.audio.recording import PhoneTimes, Waveform
 
 Kind = Literal["paired", "speech", "text"]
 KINDS: tuple[Kind, ...] = ("speech", "text", "paired")
 
-# (start, end) of each phone in seconds, in the order of the phones.
-PhoneTimes = tuple[tuple[float, float], ...]
 # The phones of each word: one tuple a word of the normalised text, ARPAbet without stress unless the corpus has its own inventory.
 Pronunciation = tuple[tuple[str, ...], ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Waveform:
-    """samples (N,) float32 mono in [-1, 1] at sample_rate Hz; phone_times where the source knows them (synthetic speech)."""
-
-    samples: npt.NDArray[np.float32]
-    sample_rate: int
-    phones: Pronunciation | None = None  # as spoken, where the source knows them
-    phone_times: PhoneTimes | None = None
-
-    @property
-    def seconds(self) -> float:
-        return len(self.samples) / self.sample_rate
-
-
-class AudioError(Exception):
-    """One recording that cannot be used. `reason` is a short fixed name that ingest counts by; the message is for the rejects table."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
 
 
 class AudioSource(Protocol):

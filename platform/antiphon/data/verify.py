@@ -11,10 +11,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from antiphon.audio.recording import AudioError
 from antiphon.audio.waveform import decode_flac
 from antiphon.data.manifest import Manifest, ShardEntry, read_manifest
 from antiphon.data.shards import parse_sample
-from antiphon.data.utterance import MANIFEST_SCHEMA, AudioError
+from antiphon.data.utterance import MANIFEST_SCHEMA
 from antiphon.files import sha256
 
 _REPAIR = "delete it and run the ingest again"
