@@ -24,7 +24,7 @@ class Waveform:
 
 
 class AudioError(Exception):
-    """A recording that cannot be used. `reason` is a short fixed name that ingest counts by; the message is for people."""
+    """A recording that cannot be used. `reason` is a short fixed name to count by; the message is for people."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
