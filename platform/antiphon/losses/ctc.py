@@ -12,7 +12,7 @@ NEVER = float("-inf")
 
 def infeasible(frames: Tensor, targets: Tensor, target_lens: Tensor) -> Tensor:
     """frames (B,), targets (B, U), target_lens (B,) -> (B,) bool, True where no path exists."""
-    inside = torch.arange(1, targets.shape[1], device=targets.device) < target_lens.unsqueeze(1)
+    inside = torch.arange(targets.shape[1], device=targets.device)[1:] < target_lens.unsqueeze(1)
     repeats = ((targets[:, 1:] == targets[:, :-1]) & inside).sum(1)
     return frames < target_lens + repeats
 
