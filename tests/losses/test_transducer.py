@@ -171,6 +171,21 @@ def test_bf16_and_autocast_are_computed_in_fp32(make_case):
         assert torch.equal(one, other.bfloat16())
 
 
+def test_any_memory_layout_will_do(make_case):
+    case = make_case(3, lens=LONG)
+    turned = replace(
+        case,
+        enc=case.enc.transpose(0, 1).contiguous().transpose(0, 1),
+        pred=case.pred.transpose(1, 2).contiguous().transpose(1, 2),
+        weight=case.weight.t().contiguous().t(),
+        targets=case.targets.t().contiguous().t(),
+    )
+    got, want = loss("fused", turned), loss("fused", case)
+    assert torch.equal(got, want)
+    for mine, theirs in zip(grads(got, case), grads(want, case), strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
 def test_without_gradient_the_value_is_the_same(make_case):
     case = make_case(3, lens=LONG)
     values = loss("fused", case)

@@ -24,7 +24,7 @@ WORK = 2  # at its peak a chunk holds this many times H + V numbers a node
 
 
 class Joint(NamedTuple):
-    """enc (B, T, H), pred (B, U+1, H), weight (V, H), bias (V,), all of one floating type."""
+    """enc (B, T, H), pred (B, U+1, H), weight (V, H), bias (V,), of one floating type; enc and pred contiguous."""
 
     enc: Tensor
     pred: Tensor
@@ -125,7 +125,7 @@ class FusedLoss(torch.autograd.Function):
         counted = ((by_blank + by_emit) > ctx.prune).nonzero().squeeze(1)
         scale = grad[nodes.place.div(nodes.shape[1] * nodes.shape[2], rounding_mode="floor")]
         by_blank, by_emit = by_blank * scale, by_emit * scale
-        grads = Joint(*(torch.zeros_like(part) for part in joint))
+        grads = Joint(*(part.new_zeros(part.shape) for part in joint))
         with torch.autocast(enc.device.type, enabled=False):
             for some in counted.split(nodes.chunk):
                 _chunk_backward(grads, joint, nodes, some, by_blank[some], by_emit[some], kept)

@@ -51,7 +51,7 @@ def transducer_loss_fused(
     exact, since only nodes without any share fall away; each node that falls away moves the gradient of its logits by
     at most 2 * prune, summed over V. Raises ValueError as `transducer_loss` does.
     """
-    joint = Joint(_wide(enc), _wide(pred), _wide(out_weight), _wide(out_bias))
+    joint = Joint(_wide(enc).contiguous(), _wide(pred).contiguous(), _wide(out_weight), _wide(out_bias))
     nodes = _checked_nodes(joint, targets, enc_lens, target_lens, blank=blank, max_bytes=max_bytes)
     loss: Tensor = FusedLoss.apply(*joint, nodes, prune)  # type: ignore[no-untyped-call]
     return loss
@@ -71,7 +71,7 @@ def lattice(
     max_bytes: int = MAX_BYTES,
 ) -> tuple[Tensor, Tensor]:
     """As `transducer_loss_fused` -> log-probabilities of blank (B, T, U+1), next token (B, T, U); 0 in padding."""
-    joint = Joint(_wide(enc), _wide(pred), _wide(out_weight), _wide(out_bias))
+    joint = Joint(_wide(enc).contiguous(), _wide(pred).contiguous(), _wide(out_weight), _wide(out_bias))
     nodes = _checked_nodes(joint, targets, enc_lens, target_lens, blank=blank, max_bytes=max_bytes)
     with torch.autocast(enc.device.type, enabled=False):
         return log_probs(joint, nodes)
