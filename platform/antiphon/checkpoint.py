@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from antiphon.audio.mel import AudioSpec
 from antiphon.config import from_dict, to_dict
 from antiphon.files import hash_text, read_json, sha256, sync_folder, write_json
 from antiphon.models import ModelConfig, build
@@ -45,6 +46,11 @@ class Checkpoint:
     step: int
     fingerprint: str
     folder: Path
+
+    @property
+    def audio(self) -> AudioSpec:
+        """What the model's features are made by; shards and queries must have the same."""
+        return from_dict(AudioSpec, self.experiment["model"]["audio"], f"{self.folder}: model.audio")
 
 
 def save(
@@ -124,6 +130,11 @@ def find(path: Path) -> Path:
     return folder
 
 
+def step_of(folder: Path) -> int:
+    """Updates made up to a checkpoint."""
+    return int(read_json(folder / "manifest.json")["step"])
+
+
 def load(path: Path, device: torch.device | str = "cpu") -> Checkpoint:
     """The model of a checkpoint, or of the newest one of a run, rebuilt from its config; every hash is verified."""
     folder = find(path)
@@ -183,8 +194,8 @@ def check_same(experiment: Mapping[str, Any], found: Mapping[str, Any], folder: 
     if differing:
         more = f" and {len(differing) - 5} more" if len(differing) > 5 else ""
         raise ValueError(
-            f"{folder} must be a checkpoint of this experiment, but {'; '.join(differing[:5])}{more}; take "
-            "the config that it was trained with, or start from its weights alone with --init"
+            f"{folder} must be of this experiment, but {'; '.join(differing[:5])}{more}; take the "
+            "config that it was trained with, or start from its weights alone with --init"
         )
 
 

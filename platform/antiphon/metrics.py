@@ -101,9 +101,9 @@ def _resampled(sums: Floats | Ints, counts: Floats | Ints, samples: int, seed: i
     if len(sums) != len(counts) or not len(sums):
         raise ValueError(f"sums and counts must have one row an utterance, but have {len(sums)} and {len(counts)}")
     chance = np.random.default_rng(seed)
-    rows = chance.integers(0, len(sums), size=(samples, len(sums)))
-    ratios: Floats = np.asarray(sums)[rows].sum(1) / np.maximum(np.asarray(counts)[rows].sum(1), 1e-12)
-    return ratios
+    above, below = np.asarray(sums), np.asarray(counts)
+    drawn = (chance.integers(0, len(above), size=len(above)) for _ in range(samples))
+    return np.array([above[rows].sum() / max(below[rows].sum(), 1e-12) for rows in drawn])
 
 
 def ranks(scores: Floats, relevant: npt.NDArray[np.bool_]) -> Ints:

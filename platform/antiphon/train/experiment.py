@@ -3,12 +3,13 @@
 What does not change the result is not in it: workers, device, where the folders lie.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from antiphon.config import signature, to_dict
 from antiphon.data.plan import DataConfig
 from antiphon.files import hash_text
 from antiphon.models import ModelConfig
+from antiphon.text.tokenizer import Tokenizer
 from antiphon.train.loop import LoopConfig
 from antiphon.train.optim import OptimConfig
 
@@ -23,6 +24,12 @@ class Experiment:
     data: DataConfig
     optim: OptimConfig
     loop: LoopConfig
+
+
+def fit_to(tokenizer: Tokenizer, experiment: Experiment) -> Experiment:
+    """The experiment with the tokenizer's numbers of wordpieces and phones, which no one else can know."""
+    sizes = {"vocab_size": tokenizer.vocab_size, "num_phones": tokenizer.num_phones}
+    return replace(experiment, model=replace(experiment.model, **sizes))
 
 
 def run_name(experiment: Experiment, *inputs: str) -> str:

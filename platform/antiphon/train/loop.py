@@ -18,6 +18,7 @@ import torch.distributed as dist
 from torch import nn
 
 from antiphon.data.batch import Batch
+from antiphon.data.utterance import Kind
 from antiphon.losses.loss import Loss
 from antiphon.seed import derive_seed
 from antiphon.train.log import Log, Meter
@@ -33,7 +34,7 @@ class Model(Protocol):
     """What the loop asks of a model (an nn.Module)."""
 
     @property
-    def needs(self) -> Mapping[str, frozenset[str]]:
+    def needs(self) -> Mapping[Kind, frozenset[str]]:
         """The sides of a Batch that it reads, for each kind that it trains on."""
 
     def __call__(self, batch: Batch) -> Loss:
@@ -143,7 +144,7 @@ def _backward(model: Model, batch: Batch, seed: int, precision: str) -> Loss:
     return replace(loss, total=loss.total.detach())
 
 
-def _needs(model: Model, kind: str) -> frozenset[str]:
+def _needs(model: Model, kind: Kind) -> frozenset[str]:
     if kind not in model.needs:
         raise ValueError(
             f"{type(model).__name__} must know how to train on {kind} batches, but knows only "

@@ -1,0 +1,226 @@
+"""From an experiment and finished shards to a finished run: one worker in this process, several by Ray Train.
+
+The run folder <name>-<signature> is the state: a run that is started again resumes from its newest whole checkpoint,
+with as many workers as it is given then, and a finished run does nothing. Several workers need a file system that all
+share.
+"""
+
+import contextlib
+import fcntl
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from antiphon import checkpoint
+from antiphon.config import from_dict, to_dict
+from antiphon.data.loader import Loader
+from antiphon.data.plan import Plan, PlanState, make_plan
+from antiphon.files import write_json
+from antiphon.models import build
+from antiphon.seed import derive_seed
+from antiphon.text.tokenizer import Tokenizer
+from antiphon.train.experiment import Experiment, fit_to, run_name
+from antiphon.train.log import Log, Meter
+from antiphon.train.loop import Progress, train_steps
+from antiphon.train.optim import make_optimizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What every rank is told; picklable, and the same on all of them."""
+
+    experiment: Experiment
+    shards: tuple[Path, ...]  # SHARDS/<corpus> folders
+    tokenizer: Path
+    run: Path
+    device: str
+    init: Path | None
+    wandb: bool
+
+
+def train(
+    experiment: Experiment,
+    shards: Sequence[Path],
+    tokenizer: Path,
+    out: Path,
+    *,
+    workers: int = 1,
+    device: str = "auto",
+    init: Path | None = None,
+    wandb: bool = False,
+) -> Path:
+    """Train to the last step, resuming where the run stands; returns the run folder OUT/<name>-<signature>.
+
+    device: auto is cuda where there is one, else cpu. init: a checkpoint or run whose weights the run starts from.
+    Raises ValueError when shards and experiment do not fit each other; SystemExit(143) after SIGTERM, its checkpoint
+    saved.
+    """
+    plan, pieces = make_plan(shards, experiment.data, seed=experiment.seed), Tokenizer.load(tokenizer)
+    experiment = fit_to(pieces, experiment)
+    for folder, manifest in zip(plan.columns.folders, plan.columns.manifests, strict=True):
+        experiment.model.audio.check_same(manifest.audio, f"the model of {experiment.name}", str(folder))
+    plan.check_world(workers)
+    start = checkpoint.find(init) if init is not None else None
+    fingerprint = "" if start is None else str(checkpoint.verify(start)["fingerprint"])
+    run = out / run_name(experiment, plan.hash, pieces.fingerprint, fingerprint)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    paths = tuple(path.absolute() for path in shards)
+    job = Job(
+        experiment=experiment, shards=paths, tokenizer=tokenizer.absolute(), run=run.absolute(), device=device,
+        init=start.absolute() if start else None, wandb=wandb,
+    )  # fmt: skip
+    run.mkdir(parents=True, exist_ok=True)
+    with _alone(run):
+        if is_finished(job):
+            return run
+        checkpoint.remove_partial(run)
+        write_json(run / "experiment.json", to_dict(experiment))
+        inputs = {
+            "shards": [str(path) for path in paths],
+            "plan": plan.hash,
+            "tokenizer": pieces.fingerprint,
+            "init": fingerprint,
+            "workers": workers,
+        }
+        write_json(run / "inputs.json", inputs)
+        if workers == 1:
+            train_rank(job)
+        else:
+            _train_with_ray(job, workers)
+    return run
+
+
+def is_finished(job: Job) -> bool:
+    """Whether the run holds the whole checkpoint of its last step."""
+    last = checkpoint.latest(job.run)
+    return last is not None and checkpoint.step_of(last) >= job.experiment.loop.num_steps
+
+
+def train_rank(job: Job) -> None:
+    """The work of one rank, inside a process group where there are several; resumes from the run folder."""
+    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    experiment = job.experiment
+    tokenizer = Tokenizer.load(job.tokenizer)
+    plan = make_plan(job.shards, experiment.data, seed=experiment.seed)
+    torch.manual_seed(derive_seed(experiment.seed, "weights"))
+    model = build(experiment.model).to(job.device)
+    optimizer = make_optimizer(experiment.optim, model.parameters())
+    progress = _restore(job, plan, model, optimizer)
+    if rank > 0:
+        progress.meter = Meter()  # the sums up to the checkpoint are rank 0's to report
+    loop, config = experiment.loop, to_dict(experiment)
+    log = None
+    if rank == 0:
+        log = Log(job.run, step=progress.step, num_steps=loop.num_steps, wandb=job.wandb, config=config)
+
+    def save(now: Progress) -> None:
+        if log is None:
+            return
+        log.sync()
+        state = {
+            "step": now.step,
+            "refused": now.refused,
+            "meter": now.meter.state(),
+            "data": to_dict(plan.state(now.step)),
+        }
+        checkpoint.save(
+            job.run, model=model, optimizer=optimizer, state=state, experiment=config, tokenizer=job.tokenizer,
+            keep=loop.keep_checkpoints,
+        )  # fmt: skip
+
+    with Loader(plan, tokenizer, experiment.model.audio) as loader, _until_terminated() as stop:
+        steps = loader.steps(progress.step, loop.num_steps, rank=rank, world=world)
+        train_steps(
+            model, steps, optimizer, loop=loop, optim=experiment.optim,
+            seed=experiment.seed, progress=progress, log=log, save=save, stop=stop,
+        )  # fmt: skip
+    if log is not None:
+        log.close()
+    if dist.is_initialized():
+        dist.barrier()  # rank 0 may still be writing the last checkpoint
+    if progress.step < loop.num_steps:
+        said = f"stopped at step {progress.step} of {loop.num_steps}; run the same command again to go on"
+        print(said, file=sys.stderr)
+        raise SystemExit(128 + signal.SIGTERM)
+
+
+def _restore(job: Job, plan: Plan, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+    """Where the run stands: its newest whole checkpoint, else the initial weights, else nothing."""
+    folder = checkpoint.latest(job.run)
+    if folder is None:
+        if job.init is not None:
+            checkpoint.load_weights(model, job.init)
+        return Progress()
+    state = checkpoint.resume(folder, model=model, optimizer=optimizer, experiment=to_dict(job.experiment))
+    plan.check_state(from_dict(PlanState, state["data"]))
+    return Progress(step=state["step"], refused=state["refused"], meter=Meter(**state["meter"]))
+
+
+@contextlib.contextmanager
+def _alone(run: Path) -> Iterator[None]:
+    """Hold the run folder against a second trainer; the lock goes with the process, however it ends."""
+    handle = os.open(run, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise ValueError(f"{run} must have one trainer at a time, but another command holds it; wait for it") from error
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _until_terminated() -> Iterator[Any]:
+    """A function that tells whether SIGTERM has come; only the main thread can hear it, elsewhere it never has."""
+    heard = threading.Event()
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        heard.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield heard.is_set
+        return
+    before = signal.signal(signal.SIGTERM, hear)
+    try:
+        yield heard.is_set
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _train_with_ray(job: Job, workers: int) -> None:
+    """Ray Train V2: ranks over gloo, or nccl on GPUs; a failed worker restarts all from the newest checkpoint."""
+    import ray.train
+    from ray.train.torch import TorchTrainer
+
+    on_gpu = job.device == "cuda"
+    trainer = TorchTrainer(
+        _ray_rank,
+        train_loop_config={"job": to_dict(job)},
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=workers,
+            use_gpu=on_gpu,
+            # Less than a core each, or two workers on a two-core machine would wait for ever.
+            resources_per_worker={"CPU": 0.5, "GPU": 1} if on_gpu else {"CPU": 0.5},
+        ),
+        run_config=ray.train.RunConfig(
+            name=job.run.name,
+            storage_path=str(job.run / "ray"),
+            failure_config=ray.train.FailureConfig(max_failures=3),
+        ),
+    )
+    trainer.fit()
+
+
+def _ray_rank(config: dict[str, Any]) -> None:
+    train_rank(from_dict(Job, config["job"]))
