@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         job, target = parse(list(sys.argv[1:] if argv is None else argv))
         for name, value in target.env.items():
             os.environ.setdefault(name, value)
-        return _RUN[type(job)](job, target) or 0
+        return RUN[type(job)](job, target) or 0
     except (ValueError, OSError) as error:
         if os.environ.get("ANTIPHON_TRACEBACK"):
             raise
@@ -221,7 +221,7 @@ def _set_threads(target: Target) -> None:
     torch.set_num_threads(target.num_threads())
 
 
-_RUN: dict[type, Callable[[Any, Target], int | None]] = {
+RUN: dict[type, Callable[[Any, Target], int | None]] = {
     jobs.Quickstart: _quickstart,
     jobs.Ingest: _ingest,
     jobs.Verify: _verify,
