@@ -1,8 +1,8 @@
 """espeak-ng in this process: text to speech with the true time of every phone, and text to phones.
 
-The library and its data come from the wheel `espeakng-loader` (GPL-3.0, optional, loaded at the first call). Its phoneme mnemonics
-are mapped to the 39 ARPAbet phones without stress. Speech depends on the text and the voice alone: the two things that espeak-ng
-carries from one call to the next, flutter and roughness of the pitch, are off in our voices, and its noise is seeded at every call.
+The library and its data come from the wheel `espeakng-loader` (GPL-3.0, optional, loaded at the first call). Its phoneme
+mnemonics become the 39 ARPAbet phones without stress. Speech depends on the text and the voice alone: what espeak-ng
+carries over from call to call, flutter and roughness of the pitch, is off in our voices, and its noise is seeded anew.
 
     speech = espeak().speak("the cat sat down", Voice(accent="us"))
     speech.phones[1], speech.phone_times[2:5]     # ("K", "AE", "T"), their (start, end) in seconds
@@ -10,11 +10,12 @@ carries from one call to the next, flutter and roughness of the pitch, are off i
 
 import ctypes
 import functools
+import itertools
 import os
 import tempfile
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,33 +27,44 @@ Phones = tuple[str, ...]
 
 _RETRIEVAL_SYNCHRONOUS, _PHONEME_EVENTS, _DONT_EXIT, _UTF8 = 2, 0x0001, 0x8000, 1
 _EVENT_END, _EVENT_PHONEME = 0, 7
-# Changes of voice pile up in a queue until something is spoken; from 27 on, the next speech loses its first phone event.
+# Changes of voice queue up until something is spoken; from 27 on, the next speech loses its first phone event.
 _MAX_SWITCHES = 10
 _RATE = 1  # espeak_PARAMETER
 _MAX_DATA_PATH = 150  # espeak-ng cuts the path of its data at 160 bytes, and then finds nothing
 
-_US = "dictrules 3 6\nstressLength 140 120 190 170 0 0 255 300\nstressAmp 17 16 19 19 19 19 21 19\nreplace 03 I i\nreplace 03 I2 i"
+_US = """dictrules 3 6
+stressLength 140 120 190 170 0 0 255 300
+stressAmp 17 16 19 19 19 19 21 19
+replace 03 I i
+replace 03 I2 i"""
+_SCOTLAND = """phonemes en-sc
+dictrules 2 5 6 7
+stressLength 180 130 200 200 0 0 250 270
+replace 03 I i
+replace 03 I2 i"""
 _ACCENTS: dict[Accent, str] = {
     "us": f"phonemes en-us\n{_US}",
     "nyc": f"phonemes en-us-nyc\n{_US}",
     "gb": "phonemes en\ntunes s1 c1 q1 e1",
-    "scotland": "phonemes en-sc\ndictrules 2 5 6 7\nstressLength 180 130 200 200 0 0 250 270\nreplace 03 I i\nreplace 03 I2 i",
+    "scotland": _SCOTLAND,
 }
 
+# mnemonic=phones
 _MAP = """
-p P|b B|t T|t# T|t2 T|d D|k K|g G|x K|tS CH|dZ JH|f F|v V|T TH|D DH|s S|z Z|S SH|Z ZH|h HH|m M|n N|n- AH N|N NG
-l L|@L AH L|r R|r- R|w W|w# W|j Y|; |? T|t[ T|l/ L|l^ L
-A~ AA N|O~ AA N|l# L|i:: IY|i: IY|i IY|I IH|I2 IH|I# IH|eI EY|E EH|a AE|aa AE|a/ AE|a# AH|A: AA|A AA|0 AA|O: AO|O AO|O2 AO|o AO|oU OW|o: OW
-U UH|u: UW|u UW|V AH|@ AH|@2 AH|@5 AH|@- AH|aI AY|aI2 AY|aU AW|OI OY
-3 ER|3: ER|VR ER|IR ER|A@ AA R|o@ AO R|O@ AO R|e@ EH R|U@ UH R|i@3 IH R|i@ IY AH|aI3 AY ER|aI@ AY AH|aU@ AW ER
+p=P b=B t=T t#=T t2=T t[=T d=D k=K g=G x=K tS=CH dZ=JH f=F v=V T=TH D=DH s=S z=Z S=SH Z=ZH h=HH m=M n=N n-=AH+N N=NG
+l=L l/=L l^=L l#=L @L=AH+L r=R r-=R w=W w#=W j=Y ?=T ;=
+i:=IY i::=IY i=IY I=IH I2=IH I#=IH eI=EY E=EH a=AE aa=AE a/=AE a#=AH A:=AA A=AA 0=AA O:=AO O=AO O2=AO o=AO oU=OW o:=OW
+U=UH u:=UW u=UW V=AH @=AH @2=AH @5=AH @-=AH aI=AY aI2=AY aU=AW OI=OY A~=AA+N O~=AA+N
+3=ER 3:=ER VR=ER IR=ER A@=AA+R o@=AO+R O@=AO+R e@=EH+R U@=UH+R i@3=IH+R i@=IY+AH aI3=AY+ER aI@=AY+AH aU@=AW+ER
 """
 _ARPABET: dict[str, Phones] = {
-    name: tuple(phones.split())
-    for name, _, phones in (entry.partition(" ") for entry in _MAP.strip().replace("\n", "|").split("|"))
+    name: tuple(filter(None, phones.split("+")))
+    for name, _, phones in (entry.rpartition("=") for entry in _MAP.split())
 }
 # Southern British drops the r of these.
 _NOT_RHOTIC: dict[str, Phones] = {
-    "3": ("AH",), "A@": ("AA",), "o@": ("AO",), "O@": ("AO",), "e@": ("EH",), "U@": ("UH",), "i@3": ("IH", "AH"), "aI3": ("AY", "AH")
+    "3": ("AH",), "A@": ("AA",), "o@": ("AO",), "O@": ("AO",), "e@": ("EH",), "U@": ("UH",),
+    "i@3": ("IH", "AH"), "aI3": ("AY", "AH"),
 }  # fmt: skip
 
 
@@ -93,12 +105,21 @@ class Voice:
 
 @dataclass(frozen=True, kw_only=True)
 class Speech:
-    """samples (N,) float32 in [-1, 1]; phones are one tuple a word; phone_times (start, end) in seconds, one a phone, in order."""
+    """samples (N,) float32 in [-1, 1]; phones, one tuple a word; phone_times (start, end) in seconds, one a phone, flat."""
 
     samples: npt.NDArray[np.float32]
     sample_rate: int
     phones: tuple[Phones, ...]
     phone_times: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Span:
+    """A mnemonic and the samples that it takes."""
+
+    name: str
+    start: int
+    end: int
 
 
 class _EventId(ctypes.Union):
@@ -128,7 +149,7 @@ def espeak() -> "Espeak":
 
 
 class Espeak:
-    """The binding. One a process (the library holds its state in globals): take it from `espeak()`. Calls are serialised."""
+    """The binding. One a process, taken from `espeak()`: the library holds its state in globals. Calls are serialised."""
 
     def __init__(self) -> None:
         import espeakng_loader
@@ -148,6 +169,7 @@ class Espeak:
         self._lock = threading.Lock()
         self._voice: Voice | None = None
         self._num_switches = 0
+        self._alone: dict[tuple[str, Accent], Phones] = {}
         self._chunks: list[npt.NDArray[np.int16]] = []
         self._events: list[tuple[str, int]] = []
 
@@ -158,52 +180,47 @@ class Espeak:
             self._chunks, self._events = [], []
             self._library.espeak_ng_SetRandSeed(ctypes.c_long(1))
             self._synthesise(text)
-            samples = np.concatenate([np.zeros(0, np.int16), *self._chunks]).astype(np.float32) / np.float32(32768)
-            events = self._events
-        times = _mnemonic_times(events, len(samples))
-        mnemonics = [mnemonic for token in tokens for mnemonic in token]
-        assert [name for name, _, _ in times] == mnemonics, f"{text!r}: spoken {times}, but planned {mnemonics}"
-        phone_times = []
-        spans = iter(times)
-        for token in tokens:
-            for phones in _arpabet_of(token, voice.accent):
-                _, start, end = next(spans)
-                edges = [(start + (end - start) * part / max(1, len(phones))) for part in range(len(phones) + 1)]
-                phone_times += list(zip(edges, edges[1:], strict=False))
+            samples = np.concatenate([np.zeros(0, np.int16), *self._chunks])
+            spans = _spans(self._events, len(samples))
+        mnemonics = [name for token in tokens for name in token]
+        assert [span.name for span in spans] == mnemonics, f"{text!r}: spoken {spans}, but planned {mnemonics}"
+        groups = [phones for token in tokens for phones in _arpabet_of(token, voice.accent)]
         return Speech(
-            samples=samples,
+            samples=samples.astype(np.float32) / np.float32(32_768),
             sample_rate=self.sample_rate,
-            phones=self.pronounce(text, voice.accent),
-            phone_times=tuple((start / self.sample_rate, end / self.sample_rate) for start, end in phone_times),
+            phones=self._words(text, tokens, voice.accent),
+            phone_times=_phone_times(groups, spans, self.sample_rate),
         )
 
     def pronounce(self, text: str, accent: Accent = "us") -> tuple[Phones, ...]:
-        """The phones of each word of a sentence as `speak` would speak it; about 50 microseconds."""
-        words = text.replace(",", " ").split()
+        """The phones of each word of a sentence as `speak` would speak it, in some 50 microseconds."""
         with self._lock:
             tokens = self._tokens(text, Voice(accent=accent))
+        return self._words(text, tokens, accent)
+
+    def phones(self, word: str, accent: Accent = "us") -> Phones:
+        """The phones of one word on its own."""
+        if (word, accent) not in self._alone:
+            with self._lock:
+                tokens = self._tokens(word, Voice(accent=accent))
+            self._alone[word, accent] = _flat([_flat(_arpabet_of(token, accent)) for token in tokens])
+        return self._alone[word, accent]
+
+    def _words(self, text: str, tokens: list[list[str]], accent: Accent) -> tuple[Phones, ...]:
+        """The phones of each word, where espeak-ng may have drawn several words into one token."""
+        words = text.replace(",", " ").split()
         spoken = [_flat(_arpabet_of(token, accent)) for token in tokens]
         if len(spoken) == len(words) and all(spoken):
             return tuple(spoken)
-        alone = [self._alone(word, accent) for word in words]
+        alone = [self.phones(word, accent) for word in words]
         first = _num_equal(spoken, alone)
         last = _num_equal(spoken[first:][::-1], alone[first:][::-1])
         middle = slice(first, len(words) - last)
         split = _split_merged(words[middle], spoken[first : len(spoken) - last], alone[middle])
         return (*spoken[:first], *split, *spoken[len(spoken) - last :])
 
-    def phones(self, word: str, accent: Accent = "us") -> Phones:
-        """The phones of one word on its own."""
-        return self._alone(word, accent)
-
-    @functools.lru_cache(maxsize=200_000)  # noqa: B019: there is one Espeak in a process, and it lives as long
-    def _alone(self, word: str, accent: Accent) -> Phones:
-        with self._lock:
-            tokens = self._tokens(word, Voice(accent=accent))
-        return tuple(phone for token in tokens for phone in _flat(_arpabet_of(token, accent)))
-
     def _tokens(self, text: str, voice: Voice) -> list[list[str]]:
-        """Mnemonics without stress marks and pauses, by spoken token: a word, or a few that espeak-ng draws together ("out of")."""
+        """Mnemonics without stress marks and pauses, by token: a word, or a few drawn together ("out of")."""
         self._set(voice)
         buffer = ctypes.create_string_buffer(text.encode())
         position = ctypes.c_void_p(ctypes.addressof(buffer))
@@ -251,21 +268,45 @@ def _plain(mnemonic: str) -> str:
     return mnemonic.lstrip("',%=")
 
 
-def _mnemonic_times(events: Sequence[tuple[str, int]], num_samples: int) -> list[tuple[str, int, int]]:
-    """(mnemonic, start, end) in samples; a mnemonic ends where the next one, a pause or the audio begins."""
+def _spans(events: Sequence[tuple[str, int]], num_samples: int) -> list[_Span]:
+    """The mnemonics without stress marks and pauses; one ends where the next one, a pause or the audio begins.
+
+    espeak-ng draws some an l into the vowel before it and starts the l where it ends: then the l gets the vowel's last third.
+    """
+    spans: list[_Span] = []
     ends = [start for _, start in events[1:]] + [num_samples]
-    named = [(_plain(name), start, end) for (name, start), end in zip(events, ends, strict=True)]
-    return [entry for entry in named if entry[0] and not entry[0].startswith("_")]
+    for (mnemonic, start), end in zip(events, ends, strict=True):
+        name = _plain(mnemonic)
+        if not name or name.startswith("_"):
+            continue
+        if start == end and spans and spans[-1].end == start:
+            before = spans[-1]
+            start = before.end - (before.end - before.start) // 3
+            spans[-1] = replace(before, end=start)
+        spans.append(_Span(name=name, start=start, end=end))
+    return spans
+
+
+def _phone_times(groups: Sequence[Phones], spans: Sequence[_Span], sample_rate: int) -> tuple[tuple[float, float], ...]:
+    """Seconds of each phone; a mnemonic of two phones is halved, one of none lengthens the phone before it."""
+    times: list[tuple[float, float]] = []
+    for phones, span in zip(groups, spans, strict=True):
+        if not phones and times:
+            times[-1] = (times[-1][0], span.end / sample_rate)
+        step = (span.end - span.start) / max(1, len(phones))
+        edges = [(span.start + step * part) / sample_rate for part in range(len(phones) + 1)]
+        times += itertools.pairwise(edges)
+    return tuple(times)
 
 
 def _arpabet_of(token: Sequence[str], accent: Accent) -> list[Phones]:
     """The ARPAbet phones of each mnemonic of one token. Raises ValueError for a mnemonic that the table lacks."""
     result: list[Phones] = []
-    for row, name in enumerate(token):
+    for name in token:
         phones = _NOT_RHOTIC.get(name) if accent == "gb" else None
         if phones is None and name not in _ARPABET:
             raise ValueError(
-                f"every espeak-ng phoneme must have an ARPAbet phone, but {name!r} in {token} has none; add it to text/espeak.py"
+                f"an espeak-ng phoneme must have an ARPAbet phone, but {name!r} in {token} has none; add it to text/espeak.py"
             )
         phones = phones or _ARPABET[name]
         before = result[-1][-1] if result and result[-1] else ""
@@ -286,21 +327,17 @@ def _num_equal(first: Sequence[Phones], second: Sequence[Phones]) -> int:
 
 
 def _split_merged(words: Sequence[str], spoken: Sequence[Phones], alone: Sequence[Phones]) -> tuple[Phones, ...]:
-    """Give each word its part of the spoken phones, where espeak-ng drew words together, by least edits against each word alone.
+    """Give each word its part of the spoken phones, by least edits against the word alone.
 
     The flat order is kept, and every word gets at least one phone.
     """
     flat = _flat(spoken)
-    if len(flat) < len(words):
-        raise ValueError(
-            f"every word must be spoken, but {' '.join(words)!r} gives only {' '.join(flat)!r}; write it with plain words"
-        )
     starts = set()
     total = 0
     for token in spoken:
         starts.add(total)
         total += len(token)
-    # best[end]: (cost, cuts) of giving flat[:end] to the words so far; a cut inside a token costs a little, so that tokens stay whole.
+    # best[end]: (cost, cuts) of giving flat[:end] to the words so far; a cut inside a token costs a little.
     best: dict[int, tuple[float, tuple[int, ...]]] = {0: (0.0, ())}
     for phones in alone:
         step: dict[int, tuple[float, tuple[int, ...]]] = {}
@@ -312,9 +349,7 @@ def _split_merged(words: Sequence[str], spoken: Sequence[Phones], alone: Sequenc
                     step[end] = (new, (*cuts, end))
         best = step
     if len(flat) not in best:
-        raise ValueError(
-            f"espeak-ng must speak {' '.join(words)!r} word by word, but said {' '.join(flat)!r}; write it with plain words"
-        )
+        raise ValueError(f"each word must be spoken, but {' '.join(words)!r} gives {' '.join(flat)!r}; use plain words")
     ends = best[len(flat)][1]
     return tuple(flat[begin:end] for begin, end in zip((0, *ends[:-1]), ends, strict=True))
 

