@@ -26,7 +26,7 @@ from antiphon.files import write_whole
 
 Samples = npt.NDArray[np.float32]
 
-MAX_READ_SEC = 4 * 3600.0  # one read holds no more than this: 4 h at 48 kHz are 2.8 GB
+MAX_READ_SEC = 3600.0  # one read holds no more than this: an hour of stereo at 48 kHz are 1.4 GB
 _MIN_RATE, _MAX_RATE = 2_000, 400_000
 _MAX_CHANNELS = 32
 # FLAC codes 65,535 equal samples in 12 bytes, and no codec that we know packs more: a header that claims more lies.
@@ -105,7 +105,7 @@ def decode_flac(data: bytes) -> Waveform:
     try:
         samples, rate = soundfile.read(io.BytesIO(data), dtype="float32")
     except (soundfile.SoundFileError, RuntimeError):
-        decoded, rate = _decode_ffmpeg(io.BytesIO(data), "a FLAC member of a shard", limit_sec=MAX_READ_SEC)
+        decoded, rate = _decode_ffmpeg(io.BytesIO(data), "a FLAC member of a shard")
         samples = decoded[:, 0]
     return Waveform(samples=samples, sample_rate=rate)
 
@@ -190,7 +190,7 @@ def _check_shape(path: object, rate: int, channels: int) -> None:
         raise AudioError("absurd_header", f"{path} claims {rate:,} Hz and {channels} channels")
 
 
-def _check_length(path: Path, seconds: float) -> None:
+def _check_length(path: object, seconds: float) -> None:
     if seconds > MAX_READ_SEC:
         raise AudioError(
             "too_long_recording",
@@ -201,77 +201,99 @@ def _check_length(path: Path, seconds: float) -> None:
 def _read_ffmpeg(
     path: Path, start_sec: float, duration_sec: float | None, *, header_opened: bool
 ) -> tuple[Samples, int]:
-    """(samples, channels) of the stretch, decoded from the start of the file: FFmpeg seeks inexactly."""
-    end_sec = MAX_READ_SEC if duration_sec is None else start_sec + duration_sec
-    _check_length(path, end_sec)
+    """(samples, channels) of the stretch by the second decoder."""
+    _check_length(path, duration_sec or 0.0)
     try:
         with open(path, "rb") as file:
-            samples, rate = _decode_ffmpeg(file, path, limit_sec=end_sec)
+            return _decode_ffmpeg(file, path, start_sec, duration_sec)
     except AudioError as error:
         if error.reason == "unreadable_header" and header_opened:
-            raise AudioError(
-                "undecodable_audio", f"two decoders read the header of {path}, but not its body"
-            ) from error
+            advice = "two decoders know its header, but not its body"
+            raise AudioError("undecodable_audio", f"{path} must decode, but {advice}") from error
         raise
-    start = round(start_sec * rate)
-    return samples[start : None if duration_sec is None else start + round(duration_sec * rate)], rate
 
 
-def _decode_ffmpeg(file: BinaryIO, name: object, limit_sec: float) -> tuple[Samples, int]:
-    """(samples, channels) float32 up to limit_sec; a FLAC is read to its end and checked against its MD5."""
+def _decode_ffmpeg(
+    file: BinaryIO, name: object, start_sec: float = 0.0, duration_sec: float | None = None
+) -> tuple[Samples, int]:
+    """(samples, channels) float32 of the stretch; a FLAC is decoded to its end and checked against its MD5."""
+    reason = "unreadable_header"
     try:
         with av.open(file, options={"format_whitelist": _DEMUXERS}) as container:
-            if not container.streams.audio:
-                raise AudioError("unreadable_header", f"{name} must hold an audio stream, but has none")
-            stream = container.streams.audio[0]
-            context = stream.codec_context
-            _check_shape(name, context.sample_rate, context.channels)
-            rate, is_flac = int(context.sample_rate), context.name == "flac"
-            limit = int((MAX_READ_SEC if is_flac else limit_sec) * rate)
-            md5 = bytes(context.extradata or b"")[18:34] if is_flac else b""
-            blocks = list(_frames(container.decode(stream), limit, context.channels))
+            stream = next((s for s in container.streams.audio if s.codec_context is not None), None)
+            if stream is None:
+                raise AudioError(reason, f"{name} must hold audio of a known codec, but does not")
+            rate, channels = stream.codec_context.sample_rate, stream.codec_context.channels
+            _check_shape(name, rate, channels)
+            reason = "undecodable_audio"
+            check = _FlacCheck(bytes(stream.codec_context.extradata or b"")) if stream.codec.name == "flac" else None
+            blocks = _blocks(container.decode(stream), channels)
+            start = round(start_sec * rate)
+            kept = list(_stretch(blocks, start, round((duration_sec or MAX_READ_SEC) * rate), check))
     except (av.error.FFmpegError, ValueError, IndexError, MemoryError) as error:
-        reason = "unreadable_header" if isinstance(error, av.error.InvalidDataError) else "undecodable_audio"
         raise AudioError(reason, f"{name} cannot be decoded ({error})") from error
-    if not blocks:
-        raise AudioError("empty_audio", f"{name} must hold audio, but decodes to no samples")
-    pcm = np.concatenate(blocks, axis=1)
-    if any(md5) and not _has_md5(pcm, md5):
+    if not kept:
+        raise AudioError("empty_audio", f"{name} must hold audio, but decodes to no samples there")
+    if check is not None and not check.passes():
         raise AudioError("corrupt_audio", f"{name} is damaged: its samples do not have the MD5 in its header")
+    pcm = np.concatenate(kept, axis=1)
+    if duration_sec is None:
+        _check_length(name, (pcm.shape[1] + 1) / rate)  # more than that was cut off
     return _to_float(pcm).T, rate
 
 
-def _frames(decoded: Iterator[av.AudioFrame], limit_samples: int, channels: int) -> Iterator[npt.NDArray[Any]]:
-    """Arrays (channels, samples) in the codec's own type, no more than limit_samples in total."""
-    seen = 0
+def _blocks(decoded: Iterator[av.AudioFrame], channels: int) -> Iterator[npt.NDArray[Any]]:
+    """Frames as arrays (channels, samples) in the codec's own type."""
     for frame in decoded:
         block = frame.to_ndarray()
         if not frame.format.is_planar:
             block = block.reshape(-1, channels).T
         if len(block) != channels:
             raise ValueError("the number of channels changes inside the stream")
-        yield block[:, : limit_samples - seen]
-        seen += block.shape[1]
-        if seen >= limit_samples:
+        yield block
+
+
+def _stretch(
+    blocks: Iterator[npt.NDArray[Any]], start: int, num: int, check: "_FlacCheck | None"
+) -> Iterator[npt.NDArray[Any]]:
+    """The samples from start to start + num. FFmpeg seeks inexactly, so all that is before is decoded and dropped."""
+    seen = 0
+    for block in blocks:
+        if check is not None:
+            check.add(block)
+        elif seen >= start + num:
             return
+        part = block[:, max(0, start - seen) : max(0, start + num - seen)]
+        if part.size:
+            yield part
+        seen += block.shape[1]
 
 
-def _has_md5(pcm: npt.NDArray[Any], md5: bytes) -> bool:
-    """FLAC's MD5 is over interleaved little-endian samples of ceil(bits / 8) bytes; FFmpeg shifts 24 bits to 32."""
-    wide = pcm.T.astype("<i4" if pcm.dtype.itemsize == 4 else "<i2")
-    candidates = [wide.tobytes()]
-    if pcm.dtype.itemsize == 4:
-        candidates.append(
-            np.ascontiguousarray(wide[..., None].view(np.uint8).reshape(*wide.shape, 4)[..., 1:]).tobytes()
-        )
-    return any(hashlib.md5(data, usedforsecurity=False).digest() == md5 for data in candidates)
+class _FlacCheck:
+    """A FLAC's own MD5: over interleaved little-endian samples of ceil(bits / 8) bytes (RFC 9639, 8.2)."""
+
+    def __init__(self, stream_info: bytes) -> None:
+        """stream_info: the 34 bytes of the STREAMINFO block; without them, or with an MD5 of zeros, all passes."""
+        self._wanted = stream_info[18:34]
+        self._bits = (((stream_info[12] & 1) << 4) | (stream_info[13] >> 4)) + 1 if len(stream_info) >= 34 else 0
+        self._found = hashlib.md5(usedforsecurity=False)
+
+    def add(self, block: npt.NDArray[Any]) -> None:
+        """block (channels, samples): FFmpeg gives the bits at the top of 16 or 32."""
+        values = (block.T.astype(np.int32) >> (8 * block.itemsize - self._bits)).astype("<i4")
+        bytes_each = -(-self._bits // 8)
+        self._found.update(np.ascontiguousarray(values)[..., None].view(np.uint8)[..., :bytes_each].tobytes())
+
+    def passes(self) -> bool:
+        return not any(self._wanted) or self._found.digest() == self._wanted
 
 
 def _to_float(pcm: npt.NDArray[Any]) -> Samples:
+    """FFmpeg's sample types to [-1, 1): unsigned 8 bits, signed 16 and 32, float, double."""
     if pcm.dtype == np.uint8:
         return (pcm.astype(np.float32) - 128.0) / 128.0
-    scale = float(np.iinfo(pcm.dtype).max) + 1.0 if np.issubdtype(pcm.dtype, np.integer) else 1.0
-    return (pcm / scale).astype(np.float32)
+    scale = 1.0 / (float(np.iinfo(pcm.dtype).max) + 1.0) if np.issubdtype(pcm.dtype, np.integer) else 1.0
+    return np.asarray(np.multiply(pcm, np.float32(scale), dtype=np.float32, casting="unsafe"))
 
 
 def _to_mono(samples: Samples, channel: int | None, path: Path) -> Samples:
