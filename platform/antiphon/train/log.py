@@ -163,7 +163,11 @@ def _cut_ledger(path: Path, step: int) -> Path:
 
 def _for_people(line: Mapping[str, Any], num_steps: int) -> str:
     loss = "refused" if line["loss"] is None else f"{line['loss']:.4g}"
-    parts = "  ".join(f"{name} {value:.3g}" for name, value in line["parts"].items())
+    groups: dict[str, str] = {}  # parts are named kind/term
+    for name, value in line["parts"].items():
+        kind, _, term = name.rpartition("/")
+        groups[kind] = f"{groups.get(kind, kind)} {term} {value:.3g}"
+    parts = "  ".join(groups.values())
     times = line["time"]
     minutes, seconds = divmod(int(times["left_sec"]), 60)
     return (
