@@ -221,6 +221,7 @@ def commit(folder: Path, version: Version) -> Version:
         # A rename would replace the file of the committer that was first; a link refuses.
         os.link(aside, path)
         files.sync_folder(path.parent)
+        files.sync_folder(folder)
     except FileExistsError as error:
         raise Conflict(f"version {version.version} of {folder} is taken") from error
     finally:
