@@ -1,4 +1,4 @@
-"""What every test shares: one torch thread, the real data where it is present, one ingested tiny corpus, one Ray cluster."""
+"""What every test shares: one torch thread, the real data where it is present, one tiny corpus, one Ray cluster."""
 
 import os
 
@@ -6,6 +6,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("WANDB_MODE", "offline")
 
+import fcntl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All tests that use the cluster go to one worker of pytest-xdist: a second cluster costs ten seconds and both cores."""
+    """Tests of the cluster go to one worker of pytest-xdist: a second cluster costs ten seconds and both cores."""
     for item in items:
         if "ray_cluster" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group("ray"))
@@ -30,10 +31,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real speech and text that lies beside the checkout; tests that need it are skipped where it is absent."""
+    """The real speech and text beside the checkout; tests that need it are skipped where it is absent."""
     folder = ROOT.parent / "shared" / "data"
     if not folder.is_dir():
         pytest.skip("needs ../shared/data (real speech), which is not beside this checkout")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_stew(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SHARDS/stew of the embedded corpus at its smallest, ingested once for all workers of pytest-xdist. Read only."""
+    from antiphon.data.ingest import IngestConfig, ingest
+
+    pytest.importorskip("espeakng_loader", reason="the embedded corpus needs the extra demo")
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "tiny_stew"
+    with open(folder.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "manifest.json").exists():
+            ingest("stew", {"size": "tiny"}, folder, IngestConfig(corpus="stew"), progress=False)
     return folder
 
 
