@@ -129,10 +129,11 @@ class AudioFile:
 
     @property
     def uri(self) -> str:
+        name = str(self.path).encode("utf-8", "backslashreplace").decode()
         if self.start_sec == 0.0 and self.duration_sec is None:
-            return str(self.path)
+            return name
         end = "" if self.duration_sec is None else f"{self.start_sec + self.duration_sec:.3f}"
-        return f"{self.path}#t={self.start_sec:.3f},{end}"
+        return f"{name}#t={self.start_sec:.3f},{end}"
 
     def fingerprint(self) -> str:
         """Size, hash of the first and last 64 KiB, and the stretch; "missing" for a file that is not there."""

@@ -10,10 +10,10 @@ import importlib.metadata
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from itertools import groupby, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from antiphon.audio.mel import AudioSpec
 from antiphon.audio.recording import AudioError, PhoneTimes, Waveform
@@ -26,6 +26,8 @@ from antiphon.text.normalize import NORMALIZER_VERSION, normalize
 
 if TYPE_CHECKING:
     from antiphon.text.phonemes import Phonemizer
+
+_Record = TypeVar("_Record", bound=Utterance | Reject)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +83,7 @@ def plan_ingest(records: Iterable[Utterance | Reject], config: IngestConfig) -> 
     """Group what a reader yields into shards by split and kind, in the order of keys; a key met again is rejected."""
     kept: dict[str, Utterance] = {}
     rejects = []
-    for record in records:
+    for record in map(_printable, records):
         if isinstance(record, Reject):
             rejects.append(record)
         elif (key := member_key(record.key)) in kept:
@@ -107,6 +109,15 @@ def plan_ingest(records: Iterable[Utterance | Reject], config: IngestConfig) -> 
     return IngestPlan(shards=tuple(shards), rejects=tuple(sorted(rejects, key=lambda r: (r.key, r.reason, r.detail))))
 
 
+def _printable(record: _Record) -> _Record:
+    """File names may hold bytes that are no text, which Python keeps as lone surrogates: write them as \\udc80."""
+    strings = {f.name: v for f in fields(record) if isinstance(v := getattr(record, f.name), str)}
+    if all(map(str.isascii, strings.values())):
+        return record
+    changed: dict[str, Any] = {name: v.encode("utf-8", "backslashreplace").decode() for name, v in strings.items()}
+    return replace(record, **changed)
+
+
 def is_built(spec: ShardSpec, out: Path) -> bool:
     """Whether the shard's marker and a tar of the size it names are there."""
     marker, tar = out / spec.marker, out / spec.path
@@ -129,7 +140,7 @@ def build_shard(
             try:
                 sample, flac = make_sample(utterance, config, phonemizer)
             except AudioError as error:
-                rejects.append(Reject(key=utterance.key, reason=error.reason, detail=str(error)))
+                rejects.append(_printable(Reject(key=utterance.key, reason=error.reason, detail=str(error))))
                 on_sample(0.0)
             else:
                 kept.append(sample)
