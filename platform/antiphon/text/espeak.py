@@ -1,8 +1,8 @@
 """espeak-ng in this process: text to speech with the true time of every phone, and text to phones.
 
-The library and its data come from the wheel `espeakng-loader` (GPL-3.0, optional, loaded at the first call). Its phoneme
-mnemonics become the 39 ARPAbet phones without stress. Speech depends on the text and the voice alone: what espeak-ng
-carries over from call to call, flutter and roughness of the pitch, is off in our voices, and its noise is seeded anew.
+The library and its data come from the wheel `espeakng-loader` (GPL-3.0, optional, loaded at the first call). Its own
+mnemonics become the 39 ARPAbet phones without stress. Speech depends on text and voice alone: what espeak-ng carries over
+from call to call, flutter and roughness of the pitch, is off in our voices, and its noise is seeded anew.
 
     speech = espeak().speak("the cat sat down", Voice(accent="us"))
     speech.phones[1], speech.phone_times[2:5]     # ("K", "AE", "T"), their (start, end) in seconds
@@ -105,7 +105,7 @@ class Voice:
 
 @dataclass(frozen=True, kw_only=True)
 class Speech:
-    """samples (N,) float32 in [-1, 1]; phones, one tuple a word; phone_times (start, end) in seconds, one a phone, flat."""
+    """samples (N,) float32 in [-1, 1]; phones of each word; phone_times (start, end) in seconds, flat."""
 
     samples: npt.NDArray[np.float32]
     sample_rate: int
@@ -149,7 +149,7 @@ def espeak() -> "Espeak":
 
 
 class Espeak:
-    """The binding. One a process, taken from `espeak()`: the library holds its state in globals. Calls are serialised."""
+    """The binding, one a process: the library's state is global. Take it from `espeak()`; calls are serialised."""
 
     def __init__(self) -> None:
         import espeakng_loader
@@ -174,7 +174,7 @@ class Espeak:
         self._events: list[tuple[str, int]] = []
 
     def speak(self, text: str, voice: Voice) -> Speech:
-        """Speak words with spaces and commas between them. Equal arguments give equal bytes, in any order and process."""
+        """Speak words with spaces and commas between them. Equal arguments give equal bytes, in any order of calls."""
         with self._lock:
             tokens = self._tokens(text, voice)
             self._chunks, self._events = [], []
@@ -271,7 +271,7 @@ def _plain(mnemonic: str) -> str:
 def _spans(events: Sequence[tuple[str, int]], num_samples: int) -> list[_Span]:
     """The mnemonics without stress marks and pauses; one ends where the next one, a pause or the audio begins.
 
-    espeak-ng draws some an l into the vowel before it and starts the l where it ends: then the l gets the vowel's last third.
+    espeak-ng draws many an l into the vowel before it and starts the l where it ends: it gets the vowel's last third.
     """
     spans: list[_Span] = []
     ends = [start for _, start in events[1:]] + [num_samples]
@@ -306,7 +306,7 @@ def _arpabet_of(token: Sequence[str], accent: Accent) -> list[Phones]:
         phones = _NOT_RHOTIC.get(name) if accent == "gb" else None
         if phones is None and name not in _ARPABET:
             raise ValueError(
-                f"an espeak-ng phoneme must have an ARPAbet phone, but {name!r} in {token} has none; add it to text/espeak.py"
+                f"each phoneme must have an ARPAbet phone, but {name!r} in {token} has none; extend text/espeak.py"
             )
         phones = phones or _ARPABET[name]
         before = result[-1][-1] if result and result[-1] else ""

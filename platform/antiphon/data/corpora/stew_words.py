@@ -17,19 +17,22 @@ _NOUNS = ("tion", "ment", "ness", "ship", "ity", "ance", "ure")
 _INFLECTED = ("ed", "ing", "s", "ly")
 # Nobody wants to hear these from a demonstration.
 _UNWANTED = (
-    "rape",
-    "rapi",
-    "molest",
-    "murder",
-    "whor",
-    "slut",
-    "fuck",
-    "shit",
-    "piss",
-    "fart",
-    "bugger",
-    "screw",
-    "lynch",
+    *(
+        "bugg",
+        "castrat",
+        "cock",
+        "fart",
+        "fuck",
+        "lecher",
+        "lynch",
+        "molest",
+        "murder",
+        "nigg",
+        "obscen",
+        "piss",
+        "rape",
+    ),
+    *("rapi", "salaci", "screw", "sex", "shit", "slut", "whor"),
 )
 
 
@@ -37,14 +40,15 @@ _UNWANTED = (
 def wide_vocabulary() -> dict[str, tuple[str, ...]]:
     """Slot -> its words, the most frequent first: v, v_ed, v_ing (verbs), n, ns (nouns), adj, adv.
 
-    The order is that of a fixed hash. A word has 3 to 10 letters; espeak-ng and the dictionary agree on it to one phone.
+    The order is that of a fixed hash. A word has 3 to 10 letters, and its two pronunciations agree to one phone.
     """
     known = cmudict_entries()
     fit = [word for word in known if word.isascii() and word.isalpha() and 3 <= len(word) <= 10]
     fit = [word for word in fit if not word.startswith(_UNWANTED)]
     regular = {word for word in fit if known.keys() >= set(_forms(word)) and not word.endswith(_INFLECTED)}
     verbs = {word for word in regular if not _borrows_forms(word, known)}
-    adverbs = {word for word in fit if word.endswith("ly") and len(word) > 6 and word[:-2] in known.keys() - verbs}
+    adverbs = {word for word in fit if word.endswith("ly") and len(word) > 6 and word[:-2] in known}
+    adverbs -= {verb + "ly" for verb in verbs}
     adjectives = {word[:-2] for word in adverbs}
     adjectives |= {word for word in fit if word.endswith(_ADJECTIVES) and len(word) > 5}
     nouns = {word for word in fit if word.endswith(_NOUNS) and len(word) > 5 and word + "s" in known}

