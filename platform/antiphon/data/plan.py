@@ -132,9 +132,13 @@ class Plan:
 
     def state(self, step: int) -> PlanState:
         """The state after `step` steps."""
-        consumed = self._before(step)[1]
+        consumed = self.consumed(step)
         epochs = [count // self.orders[name].num_batches for name, count in consumed.items() if count]
         return PlanState(plan_hash=self.hash, epoch=min(epochs, default=0), step=step)
+
+    def consumed(self, step: int) -> dict[str, int]:
+        """Micro-batches of each stream that come before step `step`."""
+        return self._before(step)[1]
 
     def check_state(self, state: PlanState) -> None:
         """Raises ValueError when the state is of another plan."""

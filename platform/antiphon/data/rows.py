@@ -37,7 +37,7 @@ class Rows:
     def __init__(self, folders: Sequence[Path], tokenizer: Tokenizer, audio: AudioSpec, *, cache_gb: float) -> None:
         """Raises ValueError when a folder is unfinished or was made with another AudioSpec than `audio`."""
         for folder in folders:
-            read_manifest(folder).audio.check_same(audio, "the model", str(folder))
+            audio.check_same(read_manifest(folder).audio, "the model", str(folder))
         self._tokenizer, self._audio = tokenizer, audio
         self._spans = _Spans(folders)
         self._files = _Files()
