@@ -1,8 +1,8 @@
 """espeak-ng in this process: text to speech with the true time of every phone, and text to phones.
 
 The library and its data come from the wheel `espeakng-loader` (GPL-3.0, optional, loaded at the first call). Its own
-mnemonics become the 39 ARPAbet phones without stress. Speech depends on text and voice alone: what espeak-ng carries over
-from call to call, flutter and roughness of the pitch, is off in our voices, and its noise is seeded anew.
+mnemonics become the 39 ARPAbet phones without stress. Speech depends on text and voice alone: what espeak-ng carries
+over from call to call, flutter and roughness of the pitch, is off in our voices, and its noise is seeded anew.
 
     speech = espeak().speak("the cat sat down", Voice(accent="us"))
     speech.phones[1], speech.phone_times[2:5]     # ("K", "AE", "T"), their (start, end) in seconds
