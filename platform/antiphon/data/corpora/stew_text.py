@@ -1,7 +1,7 @@
 """What the five domains of the stew say: a grammar each, with the words of the domain.
 
-A line `name: this | that` lists alternatives, another line of the same name adds to them, and `<name>` stands for one.
-A comma is a pause that is spoken and not written. Slots of `read` that are not listed here (`<n>`, `<v_ed>`) take the wide
+A line `name: this | that` lists alternatives, another line of that name adds to them, and `<name>` stands for one.
+A comma is a pause that is spoken and not written. What `read` does not list here (`<n>`, `<v_ed>`) comes from the wide
 vocabulary of stew_words.py.
 """
 
