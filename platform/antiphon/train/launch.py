@@ -219,7 +219,15 @@ def _train_with_ray(job: Job, workers: int) -> None:
             failure_config=ray.train.FailureConfig(max_failures=3),
         ),
     )
-    trainer.fit()
+    try:
+        trainer.fit()
+    except ray.train.WorkerGroupError as error:
+        # What a worker said to people must reach them as it was said, not inside three tracebacks.
+        for failure in error.worker_failures.values():
+            cause = getattr(failure, "_base_exc", failure)
+            if isinstance(cause, ValueError):
+                raise cause from error
+        raise
 
 
 def _ray_rank(config: dict[str, Any]) -> None:
