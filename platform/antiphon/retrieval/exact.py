@@ -68,24 +68,13 @@ class Exact:
 
     def search(self, queries: Vectors, k: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
         """queries (Q, D) -> scores (Q, k') fp32 and rows (Q, k') int64, best first, k' = min(k, N)."""
-        exact = self._checked(_tensor(queries).to(self.device).double())
+        exact = _tensor(queries).to(self.device).double()
+        check_queries(exact, self.dim)
         if k < 1:
             raise ValueError(f"k must be at least 1, but is {k}; ask for one hit or more")
         found = [self._pass(chunk, min(k, self.rows)) for chunk in torch.split(exact, _MAX_QUERIES)]
         scores, rows = (torch.cat(side) for side in zip(*found, strict=True))
         return scores.float().cpu().numpy(), rows.cpu().numpy()
-
-    def _checked(self, queries: Tensor) -> Tensor:
-        if queries.ndim != 2 or queries.shape[1] != self.dim or len(queries) == 0:
-            raise ValueError(
-                f"queries must have the shape (Q, {self.dim}), but have {tuple(queries.shape)}; embed them alike"
-            )
-        norms = queries.norm(dim=1)
-        bad = (~torch.isfinite(norms) | (norms == 0)).nonzero()
-        if len(bad):
-            row = int(bad[0])
-            raise ValueError(f"each query must be finite and not zero, but query {row} has norm {float(norms[row])}")
-        return queries
 
     def _pass(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """queries (Q, D) fp64 -> true scores (Q, k) fp64 and rows (Q, k), by one scan of all rows."""
@@ -119,6 +108,17 @@ class Exact:
             mine = (part_of == number).nonzero().squeeze(1)
             vectors[mine] = self.parts[number][rows[mine] - self.starts[number]]
         return (vectors.double() * queries).sum(dim=1)
+
+
+def check_queries(queries: Tensor, dim: int) -> None:
+    """Raise ValueError unless queries have the shape (Q, dim), Q above 0, and are finite and not zero."""
+    if queries.ndim != 2 or queries.shape[1] != dim or len(queries) == 0:
+        raise ValueError(f"queries must have the shape (Q, {dim}), but have {tuple(queries.shape)}; embed them alike")
+    norms = queries.double().norm(dim=1)
+    bad = (~torch.isfinite(norms) | (norms == 0)).nonzero()
+    if len(bad):
+        row = int(bad[0])
+        raise ValueError(f"each query must be finite and not zero, but query {row} has norm {float(norms[row])}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -154,13 +154,13 @@ class Store:
         except _Taken as error:
             raise ValueError(f"{error}; leave out rows that are stored") from error
 
-    def publish(self, entry: IndexEntry) -> Version:
-        """List an index in a new version, in the place of an older one over the same set."""
-        mine = (entry.info.tap, entry.info.modality)
+    def publish(self, entries: Sequence[IndexEntry]) -> Version:
+        """List indexes in a new version, each in the place of an older one over the same set."""
+        mine = {(entry.info.tap, entry.info.modality) for entry in entries}
 
         def change(version: Version) -> Version:
-            others = tuple(old for old in version.indexes if (old.info.tap, old.info.modality) != mine)
-            return replace(version, indexes=(*others, entry))
+            others = tuple(old for old in version.indexes if (old.info.tap, old.info.modality) not in mine)
+            return replace(version, indexes=(*others, *entries))
 
         return self._commit(change)
 
