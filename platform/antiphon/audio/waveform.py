@@ -10,6 +10,7 @@ truncated_audio, corrupt_audio, too_long_recording, no_such_channel, non_finite_
 import functools
 import hashlib
 import io
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +63,7 @@ def read_audio(
         _check_length(path, wanted / rate)
         try:
             samples, rate = soundfile.read(
-                path, frames=wanted, start=min(start, claimed.frames), dtype="float32", always_2d=True
+                os.fsencode(path), frames=wanted, start=min(start, claimed.frames), dtype="float32", always_2d=True
             )
             if len(samples) < wanted:
                 raise soundfile.SoundFileError("the body ends early")
@@ -175,7 +176,7 @@ def _check_file(path: Path) -> None:
 def _claims(path: Path) -> "soundfile._SoundFileInfo | None":
     """What libsndfile reads in the header; None for a format that it does not know; AudioError for an absurd header."""
     try:
-        info = soundfile.info(path)
+        info = soundfile.info(os.fsencode(path))  # a name need not be text
     except (soundfile.SoundFileError, RuntimeError):
         return None
     _check_shape(path, info.samplerate, info.channels)
