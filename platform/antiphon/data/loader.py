@@ -14,16 +14,19 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.compute as pc
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 
 from antiphon.audio.mel import AudioSpec
 from antiphon.data.batch import Batch
-from antiphon.data.manifest import read_rows
-from antiphon.data.plan import Plan
+from antiphon.data.manifest import read_manifest
+from antiphon.data.plan import Plan, rows_with
 from antiphon.data.rows import Rows
 from antiphon.data.utterance import KINDS, Kind
 from antiphon.text.tokenizer import Tokenizer
+
+_ROWS_AT_ONCE = 1 << 18
 
 _Job = TypeVar("_Job")
 _Result = TypeVar("_Result")
@@ -104,23 +107,29 @@ def _find_rows(
     folder: Path, split: str, kinds: Collection[Kind], shards: Collection[str] | None
 ) -> list[tuple[Kind, npt.NDArray[np.int64], npt.NDArray[np.float64]]]:
     """(kind, row ids shortest first, lengths (N, 2) in seconds and phones) of a split."""
-    table = read_rows(folder, ["split", "kind", "shard", "seconds", "num_phones"])
-    match = pc.equal(table["split"], split)
-    if shards is not None:
-        match = pc.and_(match, pc.is_in(table["shard"], pc.cast(list(shards), "string")))
-    lengths = np.stack([table[name].to_numpy().astype(np.float64) for name in ("seconds", "num_phones")], axis=1)
-    found = []
-    for kind in sorted(kinds):
-        rows = np.flatnonzero(pc.and_(match, pc.equal(table["kind"], kind)).to_numpy())
-        rows = rows[np.lexsort((rows, lengths[rows, 1], lengths[rows, 0]))]
-        if len(rows):
-            found.append((kind, rows, lengths[rows]))
-    if not found:
-        splits = ", ".join(sorted(pc.unique(table["split"]).to_pylist()))
+    manifest = read_manifest(folder)
+    wanted = {"split": (split,), "kind": kinds, "shard": shards or ()}
+    file = pq.ParquetFile(folder / "manifest.parquet", read_dictionary=list(wanted))
+    ids, pieces, at = [np.empty(0, np.int64)], [], 0
+    for piece in file.iter_batches(_ROWS_AT_ONCE, columns=[*wanted, "seconds", "num_phones"]):
+        taken = rows_with(piece, wanted)
+        ids.append(np.flatnonzero(taken) + at)
+        pieces.append(piece.filter(pa.array(taken)))
+        at += len(piece)
+    rows = np.concatenate(ids)
+    if not len(rows):
         raise ValueError(
-            f"the split {split} of {folder} must hold {' or '.join(sorted(kinds))} rows, but holds none; take one of "
-            f"its splits, {splits}"
+            f"the split {split} of {folder} must hold {' or '.join(sorted(kinds))} rows, but holds none; it has "
+            f"{manifest.counts}"
         )
+    table = pa.Table.from_batches(pieces)
+    words = table["kind"].cast(pa.string()).to_numpy()
+    lengths = np.stack([table[name].to_numpy().astype(np.float64) for name in ("seconds", "num_phones")], axis=1)
+    found: list[tuple[Kind, npt.NDArray[np.int64], npt.NDArray[np.float64]]] = []
+    for kind in sorted(kinds):
+        here = np.flatnonzero(words == kind)
+        here = here[np.lexsort((here, lengths[here, 1], lengths[here, 0]))]
+        found.append((kind, rows[here], lengths[here]))
     return found
 
 

@@ -62,7 +62,7 @@ class Order:
     ) -> None:
         self._seed, self._shuffle = seed, shuffle
         cells = _cells(seconds, phones, caps, max_buckets)
-        by_cell = np.argsort(cells, kind="stable")  # radix sort of 16-bit keys
+        by_cell = np.argsort(cells, kind="stable").astype(np.int32)  # radix sort of 16-bit keys
         self._rows = rows[by_cell]
         sizes = np.bincount(cells)
         sizes = sizes[sizes > 0]

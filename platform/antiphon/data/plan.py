@@ -6,7 +6,7 @@ Each stream walks through its epochs at its own pace. What a step holds follows 
 state is (plan hash, epoch, step), resuming costs nothing, and the order does not depend on the number of workers.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,6 +35,11 @@ class Stream:
     splits: tuple[str, ...] = ("train",)
     corpora: tuple[str, ...] = ()  # by the name in the manifest
     domains: tuple[str, ...] = ()
+
+    @property
+    def wanted(self) -> dict[str, tuple[str, ...]]:
+        """Words by column of the manifest (see `rows_with`)."""
+        return {"split": self.splits, "kind": self.sources or (self.kind,), "domain": self.domains}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,13 +116,13 @@ class Plan:
         self.hash = hash_text(str(PLAN_VERSION), str(seed), signature(config), *parts)
 
     def step(self, step: int) -> list[MicroBatch]:
-        """All micro-batches of step `step` (0 is the first), streams in the order of the phase."""
+        """All micro-batches of step `step` (0 is the first), streams in the order of their names."""
         phase, consumed = self._before(step)
         batches: list[MicroBatch] = []
-        for name, count in phase.micro_batches.items():
-            order = self.orders.get(name)
-            for place in range(consumed.get(name, 0), consumed.get(name, 0) + count):
-                assert order is not None
+        for name, count in sorted(phase.micro_batches.items()):
+            first = consumed.get(name, 0)
+            for place in range(first, first + count):
+                order = self.orders[name]
                 epoch, index = divmod(place, order.num_batches)
                 batches.append(
                     MicroBatch(
@@ -243,7 +248,7 @@ def _read_columns(
             seconds[here], phones[here] = piece["seconds"].to_numpy(), piece["num_phones"].to_numpy()
             for stream, match in zip(streams, matches, strict=True):
                 if not stream.corpora or manifest.corpus in stream.corpora:
-                    match[here] = _matches(piece, stream)
+                    match[here] = rows_with(piece, stream.wanted)
             at += len(piece)
     columns = Columns(
         folders=tuple(folders), manifests=tuple(manifests), starts=tuple(starts), seconds=seconds, phones=phones
@@ -251,18 +256,18 @@ def _read_columns(
     return columns, matches
 
 
-def _matches(piece: pa.RecordBatch, stream: Stream) -> npt.NDArray[np.bool_]:
-    """Which rows of a piece a stream takes; the columns are dictionaries, so words are compared once each."""
+def rows_with(piece: pa.RecordBatch, wanted: Mapping[str, Collection[str]]) -> npt.NDArray[np.bool_]:
+    """Which rows hold one of the wanted words in each column; none are wanted: any will do.
+
+    The columns must be dictionaries, so that each word is compared once and not once a row.
+    """
     taken = np.ones(len(piece), np.bool_)
-    for name, wanted in (
-        ("split", stream.splits),
-        ("kind", stream.sources or (stream.kind,)),
-        ("domain", stream.domains),
-    ):
-        if wanted:
+    for name, words in wanted.items():
+        if words:
             column = piece[name]
-            words = np.array([word in wanted for word in column.dictionary.to_pylist()], np.bool_)
-            taken &= words[column.indices.to_numpy()] if len(words) else False
+            known = np.array([word in words for word in column.dictionary.to_pylist()], np.bool_)
+            codes = column.indices.fill_null(len(known)).to_numpy(zero_copy_only=False)
+            taken &= np.append(known, False)[codes]  # a row without a word has none that is wanted
     return taken
 
 
@@ -276,7 +281,7 @@ def _select(
             {f"{split} ({', '.join(kinds)})" for m in columns.manifests for split, kinds in m.counts.items()}
         )
         raise ValueError(
-            f"data.streams.{name} must find rows of kind {' or '.join(stream.sources or (stream.kind,))} in the splits "
+            f"data.streams.{name} must find rows of kind {' or '.join(stream.wanted['kind'])} in the splits "
             f"{', '.join(stream.splits) or 'of any name'}, but finds none; the manifests have {', '.join(found)}"
         )
     seconds, phones = columns.seconds[rows], columns.phones[rows]
