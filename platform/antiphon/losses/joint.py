@@ -6,7 +6,8 @@ backward pass weights each node's softmax by its share of the path mass, occ = o
 
     d nll / d logits(t, u, v) = occ(t, u) softmax(t, u, v) - occ_blank(t, u) [v = blank] - occ_emit(t, u) [v = y_{u+1}]
 
-Where softmax and tanh of all nodes fit into the given bytes they are kept for the backward pass, else computed again.
+Where the softmax of all nodes fits into the given bytes it is kept for the backward pass, else it is computed again;
+tanh always is, since that takes no longer than to write and read it.
 """
 
 from dataclasses import dataclass
@@ -30,13 +31,6 @@ class Joint(NamedTuple):
     pred: Tensor
     weight: Tensor
     bias: Tensor
-
-
-class Kept(NamedTuple):
-    """What the backward pass needs of every node: hidden = tanh(enc + pred) (N, H), share = softmax (N, V)."""
-
-    hidden: Tensor
-    share: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +61,10 @@ def pick_nodes(
     frame = place.div(width, rounding_mode="floor")
     prefix = frame.div(frames, rounding_mode="floor") * width + place % width
     tokens = pad(targets.long().where(u[:-1] < target_lens.unsqueeze(1), blank), (0, 1), value=blank)
-    node_bytes = (hidden + len(joint.weight)) * joint.enc.element_size()
+    vocab, number_bytes = joint.weight.shape[0], joint.enc.element_size()
+    node_bytes = WORK * (hidden + vocab) * number_bytes
     most = CPU_CHUNK if device.type == "cpu" else len(place)
-    chunk = max(1, min(max_bytes // (WORK * node_bytes), len(place), most))
+    chunk = max(1, min(max_bytes // node_bytes, len(place), most))
     return Nodes(
         shape=(batch, frames, width),
         enc_lens=enc_lens,
@@ -80,17 +75,16 @@ def pick_nodes(
         token=tokens.flatten()[prefix],
         blank=blank,
         chunk=chunk,
-        keep=(len(place) + WORK * chunk) * node_bytes <= max_bytes,
+        keep=len(place) * vocab * number_bytes + chunk * node_bytes <= max_bytes,
     )
 
 
-def log_probs(joint: Joint, nodes: Nodes, kept: Kept | None = None) -> tuple[Tensor, Tensor]:
-    """-> blank (B, T, U+1) and next token (B, T, U), 0 in padding; fills `kept`."""
+def log_probs(joint: Joint, nodes: Nodes, kept: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """-> blank (B, T, U+1) and next token (B, T, U), 0 in padding; fills `kept` (N, V) with the softmax."""
     blank, emit = joint.enc.new_zeros(nodes.shape), joint.enc.new_zeros(nodes.shape)
     for start in range(0, len(nodes.place), nodes.chunk):
         some = slice(start, start + nodes.chunk)
-        chunk = None if kept is None else Kept(kept.hidden[some], kept.share[some])
-        two = _chunk_log_probs(joint, nodes, some, chunk)
+        two = _chunk_log_probs(joint, nodes, some, None if kept is None else kept[some])
         blank.view(-1)[nodes.place[some]], emit.view(-1)[nodes.place[some]] = two
     return blank, emit[:, :, :-1]
 
@@ -103,24 +97,22 @@ class FusedLoss(torch.autograd.Function):
         ctx: Any, enc: Tensor, pred: Tensor, weight: Tensor, bias: Tensor, nodes: Nodes, prune: float
     ) -> Tensor:
         joint = Joint(enc, pred, weight, bias)
-        learns, kept = any(ctx.needs_input_grad), None
-        if learns and nodes.keep:
-            rows = len(nodes.place)
-            kept = Kept(enc.new_empty(rows, enc.shape[2]), enc.new_empty(rows, len(weight)))
+        learns = any(ctx.needs_input_grad)
+        kept = enc.new_empty(len(nodes.place), len(weight)) if learns and nodes.keep else None
         with torch.autocast(enc.device.type, enabled=False):
             blank, emit = log_probs(joint, nodes, kept)
         if not learns:
             return path_nll(blank, emit, nodes.enc_lens, nodes.target_lens)
         taken = occupation(blank, emit, nodes.enc_lens, nodes.target_lens)
-        ctx.save_for_backward(*joint, taken.blank, taken.emit, *(kept or ()))
+        ctx.save_for_backward(*joint, taken.blank, taken.emit, kept)
         ctx.nodes, ctx.prune = nodes, prune
         return taken.nll
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        enc, pred, weight, bias, by_blank, by_emit, *rest = ctx.saved_tensors
-        joint, kept, nodes = Joint(enc, pred, weight, bias), Kept(*rest) if rest else None, ctx.nodes
+        enc, pred, weight, bias, by_blank, by_emit, kept = ctx.saved_tensors
+        joint, nodes = Joint(enc, pred, weight, bias), ctx.nodes
         by_blank, by_emit = by_blank.flatten()[nodes.place], pad(by_emit, (0, 1)).flatten()[nodes.place]
         counted = ((by_blank + by_emit) > ctx.prune).nonzero().squeeze(1)
         scale = grad[nodes.place.div(nodes.shape[1] * nodes.shape[2], rounding_mode="floor")]
@@ -132,35 +124,36 @@ class FusedLoss(torch.autograd.Function):
         return *grads, None, None
 
 
-def _logits(joint: Joint, nodes: Nodes, some: slice | Tensor, out: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """-> tanh(enc + pred) (n, H), logits (n, V) at some nodes; tanh as 2 sigmoid(2x) - 1, a tenth of its CPU time."""
-    hidden = torch.index_select(joint.enc.flatten(0, 1), 0, nodes.frame[some], out=out)
-    hidden.add_(joint.pred.flatten(0, 1).index_select(0, nodes.prefix[some])).mul_(2).sigmoid_().mul_(2).sub_(1)
-    return hidden, torch.addmm(joint.bias, hidden, joint.weight.t())
+def _hidden(joint: Joint, nodes: Nodes, some: slice | Tensor) -> Tensor:
+    """tanh(enc + pred) (n, H) at some nodes, as 2 sigmoid(2x) - 1, which takes a fifth of the time on a CPU."""
+    hidden = joint.enc.flatten(0, 1).index_select(0, nodes.frame[some])
+    hidden.add_(joint.pred.flatten(0, 1).index_select(0, nodes.prefix[some]))
+    return hidden.mul_(2).sigmoid_().mul_(2).sub_(1)
 
 
-def _chunk_log_probs(joint: Joint, nodes: Nodes, some: slice, kept: Kept | None) -> tuple[Tensor, Tensor]:
-    _, logits = _logits(joint, nodes, some, None if kept is None else kept.hidden)
-    share = torch.softmax(logits, 1, out=None if kept is None else kept.share)
+def _logits(joint: Joint, hidden: Tensor) -> Tensor:
+    return torch.addmm(joint.bias, hidden, joint.weight.t())
+
+
+def _chunk_log_probs(joint: Joint, nodes: Nodes, some: slice, kept: Tensor | None) -> tuple[Tensor, Tensor]:
+    logits = _logits(joint, _hidden(joint, nodes, some))
+    share = torch.softmax(logits, 1, out=kept)
     norm = logits.amax(1) - share.amax(1).log()  # log-sum-exp without a second exponential; the largest share is >= 1/V
     emit = logits.gather(1, nodes.token[some].unsqueeze(1)).squeeze(1)
     return logits[:, nodes.blank] - norm, emit - norm
 
 
 def _chunk_backward(
-    grads: Joint, joint: Joint, nodes: Nodes, some: Tensor, by_blank: Tensor, by_emit: Tensor, kept: Kept | None
+    grads: Joint, joint: Joint, nodes: Nodes, some: Tensor, by_blank: Tensor, by_emit: Tensor, kept: Tensor | None
 ) -> None:
     """Adds to grads what some nodes give, by_blank and by_emit (n,) being the weighted shares of their arcs."""
-    if kept is None:
-        hidden, logits = _logits(joint, nodes, some)
-        d_logits = logits.softmax(1)
-    else:
-        hidden, d_logits = kept.hidden.index_select(0, some), kept.share.index_select(0, some)
+    hidden = _hidden(joint, nodes, some)
+    d_logits = _logits(joint, hidden).softmax(1) if kept is None else kept.index_select(0, some)
     d_logits.mul_((by_blank + by_emit).unsqueeze(1))
     d_logits[:, nodes.blank] -= by_blank
     d_logits.scatter_add_(1, nodes.token[some].unsqueeze(1), by_emit.neg().unsqueeze(1))
     grads.weight.addmm_(d_logits.t(), hidden)
     grads.bias.add_(d_logits.sum(0))
-    d_sum = (d_logits @ joint.weight).mul_(hidden.square_().neg_().add_(1))
+    d_sum = torch.ops.aten.tanh_backward(d_logits @ joint.weight, hidden)
     grads.enc.view(-1, d_sum.shape[1]).index_add_(0, nodes.frame[some], d_sum)
     grads.pred.view(-1, d_sum.shape[1]).index_add_(0, nodes.prefix[some], d_sum)
