@@ -1,10 +1,12 @@
 """Schedules at their corners, and which parameters decay."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 
-from antiphon.train.optim import OptimConfig, clip, learning_rate, make_optimizer
+from antiphon.train.optim import Muon, OptimConfig, clip, learning_rate, make_optimizer, orthogonalize
 
 
 def test_the_cosine_rises_turns_and_ends_where_it_says() -> None:
@@ -40,7 +42,7 @@ def test_no_warm_up_and_a_run_shorter_than_it(schedule: str) -> None:
 def test_only_matrices_decay_and_frozen_parameters_are_left_out() -> None:
     model = nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2), nn.Linear(2, 2))
     model[2].weight.requires_grad_(False)
-    optimizer = make_optimizer(OptimConfig(lr=0.1, weight_decay=0.5), model.parameters())
+    optimizer = make_optimizer(OptimConfig(lr=0.1, weight_decay=0.5), model)
     assert sum(len(group["params"]) for group in optimizer.param_groups) == 5
     before = [parameter.detach().clone() for parameter in model.parameters()]
     for parameter in model.parameters():
@@ -65,3 +67,42 @@ def test_clipping_states_the_norm_before_and_leaves_what_is_not_finite() -> None
 def test_impossible_settings_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=f"optim.*{next(iter(wrong))}"):
         OptimConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_orthogonalized_matrices_keep_their_directions_and_lose_their_scales() -> None:
+    generator = torch.Generator().manual_seed(0)
+    for shape in ((4, 24, 60), (4, 60, 24)):
+        x = torch.randn(*shape, generator=generator)
+        left, _, right = torch.linalg.svd(x, full_matrices=False)
+        found = orthogonalize(x)
+        values = torch.linalg.svdvals(found)
+        assert values.min() > 0.6
+        assert values.max() < 1.3
+        assert torch.nn.functional.cosine_similarity(found.flatten(), (left @ right).flatten(), dim=0) > 0.95
+
+
+def test_muon_makes_the_updates_of_torch_on_matrices_and_of_adamw_elsewhere() -> None:
+    torch.manual_seed(0)
+    layers = {"linear": nn.Linear(12, 30), "embedding": nn.Embedding(7, 12), "lstm": nn.LSTM(12, 8)}
+    mine, oracle = nn.ModuleDict(layers), copy.deepcopy(nn.ModuleDict(layers))
+    config = OptimConfig(name="muon", lr=0.02, weight_decay=0.1)
+    optimizer = make_optimizer(config, mine)
+    assert isinstance(optimizer, Muon)
+    inner = [p for name, p in oracle.named_parameters() if p.ndim == 2 and "embedding" not in name]
+    rest = [p for name, p in oracle.named_parameters() if p.ndim == 2 and "embedding" in name]
+    flat = [p for p in oracle.parameters() if p.ndim < 2]
+    betas = (config.betas[0], config.betas[1])
+    oracles = (
+        torch.optim.Muon(inner, lr=0.02, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(rest, lr=0.02, betas=betas, weight_decay=0.1),
+        torch.optim.AdamW(flat, lr=0.02, betas=betas, weight_decay=0.0),
+    )
+    for _ in range(3):
+        for p, q in zip(mine.parameters(), oracle.parameters(), strict=True):
+            p.grad = torch.randn_like(p)
+            q.grad = p.grad.clone()
+        for each in (optimizer, *oracles):
+            each.step()
+    for (name, p), q in zip(mine.named_parameters(), oracle.parameters(), strict=True):
+        tolerance = 5e-3 if p.ndim == 2 and "embedding" not in name else 1e-6  # the iteration runs in bf16
+        torch.testing.assert_close(p, q, atol=tolerance, rtol=0.0)

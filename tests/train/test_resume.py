@@ -27,7 +27,7 @@ class Run:
     def go(self, last: int | None = None, poisoned: frozenset[int] = frozenset()) -> dict[str, Any]:
         torch.manual_seed(0)
         model = toy.Toy()
-        optimizer = make_optimizer(toy.OPTIM, model.parameters())
+        optimizer = make_optimizer(toy.OPTIM, model)
         progress, run = Progress(), self.folder / "run"
         run.mkdir(exist_ok=True)
         if (newest := checkpoint.latest(run)) is not None:
@@ -103,7 +103,7 @@ def test_a_forgotten_optimizer_would_show(tmp_path: Path) -> None:
     folder = checkpoint.latest(other.folder / "run")
     assert folder is not None
     model = toy.Toy()
-    fresh = make_optimizer(toy.OPTIM, model.parameters())
+    fresh = make_optimizer(toy.OPTIM, model)
     checkpoint.load_weights(model, folder)
     toy.run(STEPS, progress=Progress(step=4), model=model, optimizer=fresh)
     assert not torch.equal(model.shared[0].weight, want["shared.0.weight"])

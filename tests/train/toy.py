@@ -114,7 +114,7 @@ def run(
     if model is None:
         torch.manual_seed(0)
         model = Toy()
-    optimizer = optimizer or make_optimizer(OPTIM, model.parameters())
+    optimizer = optimizer or make_optimizer(OPTIM, model)
     progress = progress or Progress()
     loop = LoopConfig(
         num_steps=steps, max_refused=max_refused, **{"report_every": 3, "checkpoint_every": 4, **settings}

@@ -6,6 +6,16 @@ from torch import Tensor, nn
 from antiphon.nn.position import rotate
 
 
+def _attend(query_key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+    """query_key (2, B, H, T, D/H), value (B, H, T, D/H), mask (B, T) -> (B, H, T, D/H)."""
+    # On a CPU the kernel's backward pass takes ten times as long in bf16 as in fp32 (torch 2.13), so autocast ends here.
+    on_cpu = value.device.type == "cpu"
+    with torch.autocast(value.device.type, enabled=torch.is_autocast_enabled(value.device.type) and not on_cpu):
+        if on_cpu:
+            query_key, value = query_key.float(), value.float()
+        return torch.nn.functional.scaled_dot_product_attention(*query_key, value, attn_mask=mask[:, None, None, :])
+
+
 class SelfAttention(nn.Module):
     """Multi-head self-attention over real positions, rotary positions, residual left to the caller."""
 
@@ -23,10 +33,8 @@ class SelfAttention(nn.Module):
         """x (B, T, D), mask (B, T) bool, True where real -> (B, T, D)."""
         batch, frames, dim = x.shape
         qkv = self.qkv(x).view(batch, frames, 3, self.num_heads, dim // self.num_heads)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each (B, H, T, D/H)
-        mixed = torch.nn.functional.scaled_dot_product_attention(
-            rotate(query), rotate(key), value, attn_mask=mask[:, None, None, :]
-        )
+        qkv = qkv.permute(2, 0, 3, 1, 4)  # (3, B, H, T, D/H)
+        mixed = _attend(rotate(qkv[:2]), qkv[2], mask)
         out: Tensor = self.out(mixed.transpose(1, 2).reshape(batch, frames, dim))
         return out
 

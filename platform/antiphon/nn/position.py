@@ -14,10 +14,10 @@ def _angles(size: int, dim: int, device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def rotate(x: Tensor) -> Tensor:
-    """x (B, H, T, D) -> the same, each pair of channels (i, i + D/2) of frame t turned by t times its own angle."""
+    """x (..., T, D) -> the same, each pair of channels (i, i + D/2) of frame t turned by t times its own angle."""
     # Rounded up, so that lengths share one table instead of each keeping its own.
-    cos, sin = _angles(-(-x.shape[2] // 512) * 512, x.shape[3], x.device)
-    cos, sin = cos[: x.shape[2]].to(x.dtype), sin[: x.shape[2]].to(x.dtype)
+    cos, sin = _angles(-(-x.shape[-2] // 512) * 512, x.shape[-1], x.device)
+    cos, sin = cos[: x.shape[-2]].to(x.dtype), sin[: x.shape[-2]].to(x.dtype)
     first, second = x.chunk(2, dim=-1)
     return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
 

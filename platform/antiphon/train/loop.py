@@ -22,7 +22,7 @@ from antiphon.data.utterance import Kind
 from antiphon.losses.loss import Loss
 from antiphon.seed import derive_seed
 from antiphon.train.log import Log, Meter
-from antiphon.train.optim import OptimConfig, clip, learning_rate, set_rate
+from antiphon.train.optim import OptimConfig, clip, fast_bf16, learning_rate, set_rate
 
 _BUCKET_VALUES = 8 << 20  # gradients travel in pieces of at most 32 MB of fp32
 
@@ -55,7 +55,8 @@ class LoopConfig:
     """How long a run is, in what precision, and what it leaves behind."""
 
     num_steps: int
-    precision: Literal["fp32", "bf16"] = "fp32"  # bf16: autocast, weights and optimizer stay fp32
+    # bf16: autocast, weights and optimizer stay fp32. auto: bf16 where the device multiplies it in hardware, else fp32.
+    precision: Literal["auto", "fp32", "bf16"] = "fp32"
     report_every: int = 50  # steps from one ledger line to the next
     checkpoint_every: int = 1000  # steps; the last step is always saved
     keep_checkpoints: int = 2
@@ -91,6 +92,7 @@ def train_steps(
     in a row.
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    half = loop.precision == "bf16" or (loop.precision == "auto" and fast_bf16(parameters[0].device))
     model.train()
     stream = iter(groups)
     for step in range(progress.step, loop.num_steps):
@@ -100,7 +102,7 @@ def train_steps(
         set_rate(optimizer, rate := learning_rate(optim, step, loop.num_steps))
         optimizer.zero_grad(set_to_none=True)
         losses = [
-            _backward(model, batch.to(parameters[0].device), derive_seed(seed, "step", step, index), loop.precision)
+            _backward(model, batch.to(parameters[0].device), derive_seed(seed, "step", step, index), half)
             for index, batch in group
         ]
         mean, wish_to_stop = average_over_ranks(parameters, losses, wish=stop())
@@ -128,7 +130,7 @@ def train_steps(
     return progress
 
 
-def _backward(model: Model, batch: Batch, seed: int, precision: str) -> Loss:
+def _backward(model: Model, batch: Batch, seed: int, half: bool) -> Loss:
     """One micro-batch forward and backward, its gradients added to the parameters'. Returns the loss, graph gone."""
     for side in sorted(_needs(model, batch.kind)):
         if getattr(batch, side) is None:
@@ -138,7 +140,7 @@ def _backward(model: Model, batch: Batch, seed: int, precision: str) -> Loss:
             )
     torch.manual_seed(seed)
     device = next(model.parameters()).device
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
         loss = model(batch)
     loss.total.backward()  # type: ignore[no-untyped-call]
     return replace(loss, total=loss.total.detach())
