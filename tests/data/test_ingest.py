@@ -96,8 +96,9 @@ def in_child(work: Callable[[], object], kill_after_sec: float | None = None) ->
 @pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
 def test_kills_at_random_moments_change_no_byte(tones: Tones, tmp_path: Path, kills: int) -> None:
     folder, clean = tones(24), tmp_path / "clean"
-    start = time.monotonic()
     ingest("folder", options(folder), clean, CONFIG, progress=False)
+    start = time.monotonic()
+    assert in_child(lambda: ingest("folder", options(folder), tmp_path / "timed", CONFIG, progress=False))
     whole_sec = time.monotonic() - start
     generator, killed, expected = random.Random(5), 0, hashes(clean)
     for attempt in range(5 * kills):
