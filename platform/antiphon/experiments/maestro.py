@@ -1,6 +1,6 @@
 """MAESTRO at four sizes. `tiny` is for tests, `small` for two cores, `base` for one GPU, `paper` is the 600M model.
 
-    antiphon train maestro.small --shards shards/stew --tokenizer tokenizers/stew --out runs
+antiphon train maestro.small --shards shards/stew --tokenizer tokenizers/stew --out runs
 """
 
 from dataclasses import replace
@@ -27,7 +27,7 @@ def _curriculum(speech: int, paired: int, *, mix: dict[str, int]) -> tuple[Phase
 
 
 def small() -> Experiment:
-    """5.5M parameters; learns the embedded corpus in minutes on two cores. Uses the auxiliary terms that the paper lacks."""
+    """5.5M parameters; learns the embedded corpus in minutes on two cores, with auxiliary terms that the paper lacks."""
     return Experiment(
         name="maestro.small",
         model=MaestroConfig(
@@ -102,7 +102,7 @@ def tiny() -> Experiment:
 
 
 def base() -> Experiment:
-    """139M parameters for one GPU; the paper's losses, so the retrieval of its pooled taps is what alignment alone gives."""
+    """139M parameters for one GPU; no contrastive term, so its pooled taps show what alignment alone gives."""
     return Experiment(
         name="maestro.base",
         model=MaestroConfig(
@@ -132,10 +132,10 @@ def base() -> Experiment:
 
 
 def paper() -> Experiment:
-    """The paper's 600M speech model (777M with the text side): its sizes, plain consistency, no auxiliary terms, curriculum 500k / 15k / 300k steps.
+    """The paper's 600M speech model (777M with the text side): its sizes, plain consistency, no auxiliary terms.
 
-    Batches are stated in utterances there (speech 256, paired 512, text 256); here in micro-batches of 64 at most. Loss
-    weights are in no source; ours are LossWeights' defaults.
+    Its curriculum has 500k / 15k / 300k steps. Batches are stated in utterances there (speech 256, paired 512, text 256),
+    here in micro-batches of 64 at most. Loss weights are in no source; ours are LossWeights' defaults.
     """
     return Experiment(
         name="maestro.paper",

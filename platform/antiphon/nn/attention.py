@@ -13,7 +13,8 @@ def _attend(query_key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
     with torch.autocast(value.device.type, enabled=torch.is_autocast_enabled(value.device.type) and not on_cpu):
         if on_cpu:
             query_key, value = query_key.float(), value.float()
-        return torch.nn.functional.scaled_dot_product_attention(*query_key, value, attn_mask=mask[:, None, None, :])
+        query, key = query_key.unbind()
+        return torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None, :])
 
 
 class SelfAttention(nn.Module):
