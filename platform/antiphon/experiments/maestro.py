@@ -27,7 +27,7 @@ def _curriculum(speech: int, paired: int, *, mix: dict[str, int]) -> tuple[Phase
 
 
 def small() -> Experiment:
-    """5.5M parameters; learns the embedded corpus in minutes on two cores, with auxiliary terms that the paper lacks."""
+    """5.5M parameters; learns the embedded corpus in minutes on two cores, with terms that the paper lacks."""
     return Experiment(
         name="maestro.small",
         model=MaestroConfig(
@@ -134,8 +134,8 @@ def base() -> Experiment:
 def paper() -> Experiment:
     """The paper's 600M speech model (777M with the text side): its sizes, plain consistency, no auxiliary terms.
 
-    Its curriculum has 500k / 15k / 300k steps. Batches are stated in utterances there (speech 256, paired 512, text 256),
-    here in micro-batches of 64 at most. Loss weights are in no source; ours are LossWeights' defaults.
+    Its curriculum has 500k / 15k / 300k steps. Batches are stated in utterances there (speech 256, paired 512, text
+    256), here in micro-batches of 64 at most. Loss weights are in no source; ours are LossWeights' defaults.
     """
     return Experiment(
         name="maestro.paper",

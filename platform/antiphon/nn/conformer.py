@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from antiphon.nn.attention import FeedForward, SelfAttention
+from antiphon.nn.conv import Subsampling
 from antiphon.nn.mask import length_mask
 
 
@@ -55,7 +56,7 @@ class ConformerLayer(nn.Module):
 class ConformerStack(nn.Module):
     """A number of Conformer layers over one sequence."""
 
-    def __init__(self, num_layers: int, dim: int, num_heads: int, ffn_dim: int, kernel: int, dropout: float) -> None:
+    def __init__(self, num_layers: int, *, dim: int, num_heads: int, ffn_dim: int, kernel: int, dropout: float) -> None:
         super().__init__()
         self.layers = nn.ModuleList(ConformerLayer(dim, num_heads, ffn_dim, kernel, dropout) for _ in range(num_layers))
 
@@ -65,3 +66,17 @@ class ConformerStack(nn.Module):
         for layer in self.layers:
             x = layer(x, mask)
         return x
+
+
+class SpeechEncoder(nn.Module):
+    """Log-mel to encoder frames: subsampling, then Conformer layers."""
+
+    def __init__(self, subsampling: Subsampling, layers: ConformerStack) -> None:
+        super().__init__()
+        self.subsampling = subsampling
+        self.layers = layers
+
+    def forward(self, mel: Tensor, mel_len: Tensor) -> tuple[Tensor, Tensor]:
+        """mel (B, T, M), mel_len (B,) -> e_s (B, T/4, D) and its lengths (B,)."""
+        x, lengths = self.subsampling(mel, mel_len)
+        return self.layers(x, lengths), lengths

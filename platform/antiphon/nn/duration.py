@@ -59,7 +59,11 @@ def resample(text: Tensor, durations: Tensor, size: int | None = None) -> tuple[
     """
     ends = torch.cumsum(durations, dim=1)  # (B, U)
     lengths = ends[:, -1]
-    frames = torch.arange(int(lengths.max()) if size is None else size, device=text.device).expand(len(text), -1).contiguous()  # (B, T')
+    frames = (
+        torch.arange(int(lengths.max()) if size is None else size, device=text.device)
+        .expand(len(text), -1)
+        .contiguous()
+    )  # (B, T')
     token = torch.searchsorted(ends, frames, right=True).clamp(max=durations.shape[1] - 1)
     position = frames - (ends - durations).gather(1, token)
     upsampled = text.gather(1, token.unsqueeze(-1).expand(-1, -1, text.shape[2]))

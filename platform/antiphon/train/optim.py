@@ -70,7 +70,7 @@ def make_optimizer(config: OptimConfig, model: nn.Module) -> torch.optim.Optimiz
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon for groups marked `orthogonal`, AdamW for the others; one optimizer, so that a checkpoint holds one state."""
+    """Muon for groups marked `orthogonal`, AdamW for the others; one optimizer, so that a run has one state."""
 
     def __init__(
         self, groups: list[dict[str, Any]], *, lr: float, betas: tuple[float, float], eps: float, momentum: float

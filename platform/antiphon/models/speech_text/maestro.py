@@ -27,7 +27,7 @@ from antiphon.losses.loss import Loss
 from antiphon.losses.transducer import lattice, transducer_loss_fused
 from antiphon.nn.attention import TransformerLayer
 from antiphon.nn.best_rq import RandomQuantizer
-from antiphon.nn.conformer import ConformerStack
+from antiphon.nn.conformer import ConformerStack, SpeechEncoder
 from antiphon.nn.conv import LightweightConv, Subsampling
 from antiphon.nn.duration import DurationModel, duration_loss, resample, round_durations
 from antiphon.nn.mask import length_mask, masked_mean, span_mask
@@ -104,20 +104,6 @@ class MaestroConfig:
         return TransducerDecoder(
             vocab_size=vocab_size, num_layers=self.num_predictor_layers, dropout=self.dropout, **sizes
         )
-
-
-class SpeechEncoder(nn.Module):
-    """Log-mel to 40 ms frames: subsampling by four, Conformer layers."""
-
-    def __init__(self, c: MaestroConfig) -> None:
-        super().__init__()
-        self.subsampling = Subsampling(c.audio.num_mels, c.subsampling_channels, c.dim)
-        self.layers = ConformerStack(c.num_speech_layers, c.dim, c.num_heads, c.ffn_dim, c.conv_kernel, c.dropout)
-
-    def forward(self, mel: Tensor, mel_len: Tensor) -> tuple[Tensor, Tensor]:
-        """mel (B, T, M), mel_len (B,) -> e_s (B, T/4, D) and its lengths (B,)."""
-        x, lengths = self.subsampling(mel, mel_len)
-        return self.layers(x, lengths), lengths
 
 
 class TextEncoder(nn.Module):
@@ -199,13 +185,15 @@ class Maestro(nn.Module):
     def __init__(self, config: MaestroConfig) -> None:
         super().__init__()
         self.config = c = config
-        self.speech = SpeechEncoder(c)
+        stack = {"dim": c.dim, "num_heads": c.num_heads, "ffn_dim": c.ffn_dim, "kernel": c.conv_kernel}
+        subsampling = Subsampling(c.audio.num_mels, c.subsampling_channels, c.dim)
+        self.speech = SpeechEncoder(subsampling, ConformerStack(c.num_speech_layers, dropout=c.dropout, **stack))
         self.text = TextEncoder(c)
         self.duration = DurationModel(
             c.dim, num_blocks=c.num_duration_blocks, kernel=c.duration_kernel, num_heads=c.num_heads
         )
         self.refiner = Refiner(c)
-        self.shared = ConformerStack(c.num_shared_layers, c.dim, c.num_heads, c.ffn_dim, c.conv_kernel, c.dropout)
+        self.shared = ConformerStack(c.num_shared_layers, dropout=c.dropout, **stack)
         self.wordpiece = c.transducer(c.vocab_size)
         self.phone = c.transducer(c.num_phones)
         self.phone_ctc = nn.Linear(c.dim, c.num_phones) if c.loss.phone_ctc else None
