@@ -8,7 +8,7 @@ from antiphon.nn.position import rotate
 
 def _attend(query_key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
     """query_key (2, B, H, T, D/H), value (B, H, T, D/H), mask (B, T) -> (B, H, T, D/H)."""
-    # On a CPU the kernel's backward pass takes ten times as long in bf16 as in fp32 (torch 2.13), so autocast ends here.
+    # On a CPU the kernel's backward pass takes ten times longer in bf16 as in fp32 (torch 2.13), so autocast ends here.
     on_cpu = value.device.type == "cpu"
     with torch.autocast(value.device.type, enabled=torch.is_autocast_enabled(value.device.type) and not on_cpu):
         if on_cpu:

@@ -22,7 +22,6 @@ from antiphon.decoding.greedy import Hypothesis, greedy
 from antiphon.losses.contrastive import info_nce
 from antiphon.losses.ctc import ctc_loss
 from antiphon.losses.lattice import durations_from_emissions, viterbi
-from antiphon.losses.lattice import durations_from_emissions, viterbi
 from antiphon.losses.loss import Loss
 from antiphon.losses.transducer import lattice, transducer_loss_fused
 from antiphon.nn.attention import TransformerLayer
@@ -210,7 +209,7 @@ class Maestro(nn.Module):
         return self.config.audio.frame_sec * Subsampling.factor
 
     def forward(self, batch: Batch) -> Loss:
-        """A batch of any kind -> its loss, summed over utterances; a term is a mean over an utterance's tokens or frames.
+        """A batch of any kind -> its loss, summed over utterances; terms are means over its tokens or frames.
 
         Equations: MAESTRO, section 2; the batch's kind selects the terms (`_paired`, `_text`, `_speech`).
         """
