@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 
 from antiphon import files
+from antiphon.config import signature
 from antiphon.retrieval import versions
 from antiphon.retrieval.exact import Exact, check_queries
 from antiphon.retrieval.store import Store
@@ -73,11 +74,15 @@ class Index:
 def build(store: Store, config: IndexConfig) -> list[IndexInfo]:
     """Index each modality of a tap, measure, and publish all of them in one new version of the store.
 
+    Does nothing when these rows were indexed with this config.
     Raises ValueError, and publishes nothing, when an index stays below the target recall or faiss is missing.
     """
     held = [modality for modality in MODALITIES if (config.tap, modality) in store.sets()]
     if not held:
         store.parts(config.tap, MODALITIES[0])  # raises, saying what the store holds
+    made = [store.version.index_of(config.tap, modality) for modality in held]
+    if all(entry is not None and entry.config == signature(config) for entry in made):
+        return [entry.info for entry in made if entry is not None]
     entries = [_build_one(store, modality, config) for modality in held]
     store.publish(entries)
     return [entry.info for entry in entries]
@@ -118,7 +123,7 @@ def _build_one(store: Store, modality: Modality, config: IndexConfig) -> IndexEn
     if config.kind == "auto" and exact.rows > config.max_exact_rows:
         kind = "ivf_flat"
     if kind == "exact":
-        return IndexEntry(fragments=fragments, file=None, info=info)
+        return IndexEntry(fragments=fragments, file=None, config=signature(config), info=info)
     if len(others.measuring) == 0:
         raise ValueError(
             f"an index of {modality} must be measured with queries of {others.modality}, but tap {config.tap} of "
@@ -144,7 +149,7 @@ def _build_one(store: Store, modality: Modality, config: IndexConfig) -> IndexEn
         num_probes=num_probes, p50_ms=p50, p99_ms=p99, build_sec=build_sec, bytes_per_vector=file.bytes / exact.rows,
         library=f"faiss {import_faiss().__version__}",
     )  # fmt: skip
-    return IndexEntry(fragments=fragments, file=file, info=info)
+    return IndexEntry(fragments=fragments, file=file, config=signature(config), info=info)
 
 
 @dataclass(frozen=True, kw_only=True)

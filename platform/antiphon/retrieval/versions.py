@@ -100,6 +100,7 @@ class IndexEntry:
 
     fragments: tuple[str, ...]
     file: StoredFile | None
+    config: str  # signature of the IndexConfig: the same rows are not indexed twice alike
     info: IndexInfo
 
 
