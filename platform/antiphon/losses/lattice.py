@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 NEVER = float("-inf")
 
@@ -106,7 +107,7 @@ def durations_from_emissions(emission_frames: Tensor, logit_lens: Tensor, target
     token = torch.arange(emission_frames.shape[1], device=emission_frames.device)
     left = target_lens.unsqueeze(1) - token
     start = emission_frames.masked_fill(token == 0, 0)
-    end = torch.nn.functional.pad(start[:, 1:], (0, 1))
+    end = pad(start[:, 1:], (0, 1))
     end = torch.where(left == 1, logit_lens.unsqueeze(1).to(end.dtype), end)
     return (end - start).masked_fill(left < 1, 0)
 
@@ -131,16 +132,15 @@ def _arcs(
     t = torch.arange(frames + width - 1, device=blank.device).view(-1, 1, 1) - u  # (T+U, 1, U+1)
     t_len, u_len = logit_lens.unsqueeze(1), target_lens.unsqueeze(1)
     real = (t >= 0) & (t < t_len) & (u <= u_len)  # (T+U, B, U+1)
-    row = torch.arange(batch, device=blank.device).unsqueeze(1)
+    place, row = t * width + u, torch.arange(batch, device=blank.device).unsqueeze(1) * (frames * width)
     if turned:
-        source = [(t_len - 1 - t, u_len - u)] * 2
+        source = [row + (t_len - 1) * width + u_len - place] * 2
     else:
-        source = [(t - 1, u), (t, u - 1)]
+        source = [row + place - width, row + place - 1]
+    none = blank.new_full((1,), NEVER, dtype=wide)
     parts = []
-    for values, (from_t, from_u), exists in zip((blank, emit), source, (t > 0, u > 0), strict=True):
-        height = values.shape[2]
-        index = (row * frames + from_t) * height + from_u
-        flat = torch.cat([values.flatten().to(wide), values.new_full((1,), NEVER, dtype=wide)])
+    for values, index, exists in zip((blank, pad(emit, (0, 1))), source, (t > 0, u > 0), strict=True):
+        flat = torch.cat([values.flatten().to(wide), none])
         parts.append(flat[torch.where(real & exists, index, len(flat) - 1)])
     return parts[0], parts[1]
 
