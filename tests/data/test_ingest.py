@@ -345,6 +345,15 @@ def test_an_unknown_reader_is_refused_with_the_nearest_name() -> None:
         read_corpus("kalid", {})
 
 
+def test_wrong_options_and_paths_are_refused_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"the reader kaldi takes path, split, .*, but: .*unexpected.*'splt'"):
+        read_corpus("kaldi", {"path": tmp_path, "splt": "x"})
+    with pytest.raises(ValueError, match=r"the reader folder takes path, pattern, .*, but: missing .*'pattern'"):
+        read_corpus("folder", {"path": tmp_path})
+    with pytest.raises(ValueError, match=r"a corpus must be at .*nowhere, but nothing is there; check the path"):
+        read_corpus("kaldi", {"path": tmp_path / "nowhere"})
+
+
 def test_the_markers_and_the_manifest_say_the_same(tones: Tones, tmp_path: Path) -> None:
     ingest("folder", options(tones(10)), tmp_path / "out", CONFIG, progress=False)
     manifest = read_manifest(tmp_path / "out")

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import importlib
 import importlib.metadata
+import inspect
 import os
 import re
 import sys
@@ -70,10 +71,19 @@ class IngestReport:
 
 
 def read_corpus(reader: str, options: Mapping[str, Any]) -> Iterator[Utterance | Reject]:
-    """The records of a reader named in READERS, called with its options."""
+    """The records of a reader named in READERS, called with its options. Raises ValueError for options that it lacks."""
     if reader not in READERS:
         raise ValueError(f"reader must be one of {', '.join(READERS)}, but is {reader!r}; {nearest(reader, READERS)}")
     read: Callable[..., Iterator[Utterance | Reject]] = importlib.import_module(READERS[reader]).read
+    signature = inspect.signature(read)
+    try:
+        signature.bind(**options)
+    except TypeError as error:
+        raise ValueError(f"the reader {reader} takes {', '.join(signature.parameters)}, but: {error}") from error
+    paths = options.get("path", ())
+    for path in [paths] if isinstance(paths, str | Path) else paths:
+        if not Path(path).exists():
+            raise ValueError(f"a corpus must be at {path}, but nothing is there; check the path")
     return read(**options)
 
 

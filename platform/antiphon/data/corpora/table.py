@@ -71,7 +71,8 @@ def read(
         stem = file.name.split(".")[0].removesuffix("_manifest")
         defaults = {"split": split or "", "domain": domain, "language": language, "stem": stem}
         for number, row in enumerate(_chain(first, rows), start=1):
-            yield _record(row, number, file, names, bases, defaults)
+            here = names if row.keys() == first.keys() else {**_recognised(row), **names}  # JSON rows may differ
+            yield _record(row, number, file, here, bases, defaults)
 
 
 def _record(
@@ -124,20 +125,24 @@ def _columns(file: Path, first: Row, given: dict[str, str]) -> dict[str, str]:
     known = {*_NAMES, "language_column", "domain_column", "split_column"}
     if unknown := sorted(set(given) - known):
         raise ValueError(f"a table's column options are {', '.join(sorted(known))}, but found {', '.join(unknown)}")
-    names = {}
-    for field, candidates in _NAMES.items():
-        wanted = given.get(f"{field}_column") or given.get(field)
-        if wanted is not None and wanted not in first:
-            raise ValueError(f"column {wanted!r} must be in {file}, but its columns are {', '.join(map(str, first))}")
-        found = wanted or next((name for name in candidates if name in first), None)
-        if found is not None:
-            names[field] = found
+    if "_broken" in first:
+        raise ValueError(f"{file} must start with a row that parses, but does not: {first['_broken']}")
+    names = _recognised(first)
+    for option, column in given.items():
+        if column not in first:
+            raise ValueError(f"column {column!r} must be in {file}, but its columns are {', '.join(map(str, first))}")
+        names[option.removesuffix("_column")] = column
     if "audio" not in names and "text" not in names:
         shown = ", ".join(map(str, first))
         raise ValueError(
             f"{file} must have a column of audio or text, but has {shown}; name them with audio= and text="
         )
     return names
+
+
+def _recognised(row: Row) -> dict[str, str]:
+    found = {field: next((name for name in names if name in row), None) for field, names in _NAMES.items()}
+    return {field: name for field, name in found.items() if name is not None}
 
 
 def _rows(file: Path) -> Iterator[Row]:
