@@ -53,17 +53,17 @@ def small() -> Experiment:
             phone_tap="speech",
             mel_mask_share=0.05,
             mel_mask_bands=10,
-            loss=LossWeights(phone_ctc=0.3, wordpiece_ctc=0.3, contrastive=0.5),
+            loss=LossWeights(consistency=0.3, phone_ctc=1.0, wordpiece_ctc=0.5, contrastive=0.5),
         ),
         data=DataConfig(
             streams=_STREAMS,
-            phases=_curriculum(20, 250, mix={"paired": 1, "text": 1}),
-            max_batch_sec=48.0,
-            max_batch_phones=600,
+            phases=_curriculum(10, 250, mix={"paired": 1, "text": 1}),
+            max_batch_sec=32.0,
+            max_batch_phones=400,
             max_batch_samples=32,
         ),
-        optim=OptimConfig(lr=2e-3, warmup_steps=80, final_share=0.02),
-        loop=LoopConfig(num_steps=800, precision="bf16", report_every=20, checkpoint_every=400),
+        optim=OptimConfig(name="muon", lr=3e-3, warmup_steps=60, final_share=0.02),
+        loop=LoopConfig(num_steps=750, precision="auto", report_every=20, checkpoint_every=250),
     )
 
 
