@@ -6,13 +6,13 @@ Prints one line a measure; the real shares are of the same lengths in micro-batc
 """
 
 import argparse
-import os
+import contextlib
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from antiphon.audio.mel import AudioSpec
 from antiphon.config import to_dict
 from antiphon.data.plan import DataConfig, Phase, Stream, make_plan
-from antiphon.data.preview import real_share
+from antiphon.data.preview import preview, real_share
 from antiphon.data.utterance import MANIFEST_SCHEMA, MANIFEST_VERSION, Kind
 from antiphon.files import sha256, write_json
 
@@ -95,27 +95,31 @@ def measure(folder: Path, streams: Sequence[Kind]) -> None:
         max_batch_sec=240.0,
     )
     before = peak_gib()
-    started = perf_counter()
-    plan = make_plan([folder], config, seed=1)
-    print(f"plan of {', '.join(streams):20} {perf_counter() - started:6.2f} s")
-    started = perf_counter()
-    plan.step(1_000_000)
-    print(f"resume at step 1,000,000     {perf_counter() - started:6.2f} s")
-    started = perf_counter()
-    for step in range(1_000_001, 1_001_001):
-        plan.step(step)
-    print(f"the next 1,000 steps         {perf_counter() - started:6.2f} s")
-    print(f"peak memory                  {peak_gib():6.2f} GiB, {before:.2f} GiB of it imports")
-    if len(streams) > 1:
-        return
-    order = plan.orders[streams[0]]
-    rows, begins = order.all_batches(3)
+    with timed(f"plan of {', '.join(streams)}"):
+        plan = make_plan([folder], config, seed=1)
+    with timed("its preview"):
+        print(preview(plan, num_steps=100_000))
+    with timed("resume at step 1,000,000"):
+        plan.step(1_000_000)
+    with timed("the next 1,000 steps"):
+        for step in range(1_000_001, 1_001_001):
+            plan.step(step)
+    print(f"{'peak memory':32} {peak_gib():6.2f} GiB, {before:.2f} GiB of it imports")
+    order = plan.orders["paired"]
+    rows, begins = order.unshuffled()
     shuffled = np.random.default_rng(0).permutation(rows)
     for name, drawn in (("bucketed", rows), ("random, same sizes", shuffled)):
-        seconds, phones = (
-            real_share(lengths[drawn], begins) for lengths in (plan.columns.seconds, plan.columns.phones)
-        )
-        print(f"real share, {name:18} seconds {seconds:.3f}, phones {phones:.3f}; {len(begins):,} micro-batches")
+        lengths = (plan.columns.seconds, plan.columns.phones)
+        seconds, phones = (real_share(length[drawn], begins) for length in lengths)
+        print(f"real share, {name:20} seconds {seconds:.3f}, phones {phones:.3f}; {len(begins):,} micro-batches")
+
+
+@contextlib.contextmanager
+def timed(name: str) -> Iterator[None]:
+    """Wall time, and processor time beside it: on a busy machine only the second says anything."""
+    wall, processor = perf_counter(), process_time()
+    yield
+    print(f"{name:32} {perf_counter() - wall:6.2f} s, processor {process_time() - processor:6.2f} s", flush=True)
 
 
 def peak_gib() -> float:
@@ -133,10 +137,8 @@ def main() -> None:
         measure(Path(arguments.measure[0]), arguments.measure[1:])
         return
     with tempfile.TemporaryDirectory() as folder:
-        started = perf_counter()
-        write_manifest(Path(folder), arguments.rows)
-        size = os.path.getsize(Path(folder) / "manifest.parquet") / 2**20
-        print(f"{arguments.rows:,} rows written        {perf_counter() - started:8.2f} s, {size:.0f} MiB", flush=True)
+        with timed(f"{arguments.rows:,} rows written"):
+            write_manifest(Path(folder), arguments.rows)
         for streams in (["paired"], ["speech", "paired", "text"]):
             subprocess.run([sys.executable, __file__, "--measure", folder, *streams], check=True)
 

@@ -114,7 +114,10 @@ def test_an_epoch_has_each_row_once_and_no_batch_beyond_the_caps(
         assert sides == "phones" or seconds[places].max() * len(batch) <= 40.0 + 1e-3
         assert sides == "seconds" or phones[places].max() * len(batch) <= 400
     assert sorted(seen) == rows.tolist()
-    assert sorted(order.all_batches(epoch)[0].tolist()) == rows.tolist()
+    unshuffled, begins = order.unshuffled()
+    assert sorted(unshuffled.tolist()) == rows.tolist()
+    sizes = [len(order.batch(epoch, index)) for index in range(order.num_batches)]
+    assert sorted(np.diff(begins, append=len(rows)).tolist()) == sorted(sizes)
 
 
 def test_each_stream_passes_through_its_rows_epoch_by_epoch(corpus: Path) -> None:
@@ -138,7 +141,7 @@ def test_streams_take_the_rows_that_they_name(corpus: Path) -> None:
     rows = _corpus(700)
     plan = make_plan([corpus], CONFIG, seed=1)
     for name, stream in CONFIG.streams.items():
-        chosen = {int(row) for row in plan.orders[name].all_batches(0)[0]}
+        chosen = {int(row) for row in plan.orders[name].unshuffled()[0]}
         fits = {
             row
             for row, (split, kind, seconds, phones, _) in enumerate(rows)
@@ -149,7 +152,7 @@ def test_streams_take_the_rows_that_they_name(corpus: Path) -> None:
         }
         assert chosen == fits
     one = replace(CONFIG, streams={**CONFIG.streams, "paired": Stream(kind="paired", domains=("talk",))})
-    talk = make_plan([corpus], one, seed=1).orders["paired"].all_batches(0)[0]
+    talk = make_plan([corpus], one, seed=1).orders["paired"].unshuffled()[0]
     assert {rows[row][4] for row in talk} == {"talk"}
 
 
@@ -219,7 +222,7 @@ def test_several_manifests_are_one_list_of_rows(corpus: Path, tmp_path: Path) ->
     assert plan.columns.folders == (corpus, other)
     assert plan.columns.starts == (0, 700, 1000)
     only = replace(CONFIG, streams={**CONFIG.streams, "text": replace(CONFIG.streams["text"], corpora=("zebra",))})
-    assert make_plan([corpus, other], only, seed=1).orders["text"].all_batches(0)[0].min() >= 700
+    assert make_plan([corpus, other], only, seed=1).orders["text"].unshuffled()[0].min() >= 700
 
 
 def test_windows_keep_a_stretch_of_training_to_a_stretch_of_the_shards() -> None:
@@ -245,7 +248,7 @@ def test_buckets_pad_far_less_than_random_batches() -> None:
     caps = Caps(seconds=240.0, phones=6000, samples=64)
     shuffle = Shuffle(block_rows=1024, window_blocks=64)
     order = Order(rows, seconds, phones, caps=caps, max_buckets=128, shuffle=shuffle, seed=0)
-    drawn, begins = order.all_batches(0)
+    drawn, begins = order.unshuffled()
     assert real_share(seconds[drawn], begins) > 0.93
     assert real_share(phones[drawn], begins) > 0.88
     assert real_share(seconds[draw.permutation(drawn)], begins) < 0.5
@@ -275,7 +278,7 @@ def test_the_preview_adds_up(corpus: Path) -> None:
     rows = _corpus(700)
     for stream in shown.streams:
         order = plan.orders[stream.name]
-        chosen = order.all_batches(0)[0]
+        chosen = order.unshuffled()[0]
         assert stream.utterances == len(order)
         assert stream.micro_batches == order.num_batches
         assert stream.hours == pytest.approx(

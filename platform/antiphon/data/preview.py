@@ -53,12 +53,12 @@ class Preview:
 
 
 def preview(plan: Plan, *, num_steps: int) -> Preview:
-    """Measured on the first epoch of each stream that a run of num_steps (loop.num_steps) trains on."""
+    """Of a run of num_steps (loop.num_steps); padding is measured on micro-batches like those of an epoch."""
     consumed = plan.consumed(num_steps)
     streams = []
     for name, order in plan.orders.items():
         kind = plan.config.streams[name].kind
-        rows, begins = order.all_batches(0)
+        rows, begins = order.unshuffled()
         seconds, phones = plan.columns.seconds[rows], plan.columns.phones[rows]
         streams.append(
             StreamPreview(
