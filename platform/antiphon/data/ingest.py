@@ -71,7 +71,7 @@ class IngestReport:
 
 
 def read_corpus(reader: str, options: Mapping[str, Any]) -> Iterator[Utterance | Reject]:
-    """The records of a reader named in READERS, called with its options. Raises ValueError for options that it lacks."""
+    """The records of a reader named in READERS, called with its options. Raises ValueError for options it lacks."""
     if reader not in READERS:
         raise ValueError(f"reader must be one of {', '.join(READERS)}, but is {reader!r}; {nearest(reader, READERS)}")
     read: Callable[..., Iterator[Utterance | Reject]] = importlib.import_module(READERS[reader]).read
