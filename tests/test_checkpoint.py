@@ -23,7 +23,7 @@ def make() -> tuple[nn.Module, torch.optim.Optimizer]:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 2))
     model.register_parameter("idle", nn.Parameter(torch.ones(2)))
-    return model, make_optimizer(OptimConfig(), model.parameters())
+    return model, make_optimizer(OptimConfig(), model)
 
 
 def step(model: nn.Module, optimizer: torch.optim.Optimizer, seed: int) -> None:
