@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import yaml
 
 from antiphon import jobs
-from antiphon.config import from_dict, override
+from antiphon.config import from_dict, override, to_dict
 from antiphon.jobs import Target
 
 _STARTED = perf_counter()
@@ -149,7 +149,8 @@ def _version() -> str:
 def _quickstart(job: jobs.Quickstart, target: Target) -> None:
     from antiphon.experiments.quickstart import quickstart
 
-    quickstart(job.out, job.size, started=_STARTED)
+    _set_threads(target)
+    quickstart(job.out, job.size, started=_STARTED, workers=target.workers, device=target.torch_device())
 
 
 def _ingest(job: jobs.Ingest, target: Target) -> None:
@@ -189,6 +190,36 @@ def _verify(job: jobs.Verify, target: Target) -> int:
     return 1 if problems else 0
 
 
+def _tokenizer(job: jobs.Tokenizer, target: Target) -> None:
+    from antiphon.data.vocabulary import make_tokenizer
+
+    out = target.find("tokenizers", job.out)
+    shards = [target.find("shards", name) for name in job.shards]
+    made = make_tokenizer(shards, out, vocab_size=job.vocab_size, model_type=job.model_type, splits=job.splits)
+    print(f"{out}: {made.vocab_size} wordpieces, {made.num_phones} phones, {len(made.lexicon):,} words")
+
+
+def _plan(job: jobs.Plan, target: Target) -> None:
+    import torch
+
+    from antiphon.data.plan import make_plan
+    from antiphon.data.preview import preview
+    from antiphon.models import build
+    from antiphon.text.tokenizer import Tokenizer
+    from antiphon.train.experiment import fit_to
+
+    experiment = jobs.find_experiment(job.experiment, job.set)
+    plan = make_plan([target.find("shards", name) for name in job.shards], experiment.data, seed=experiment.seed)
+    plan.check_world(target.workers)
+    if job.tokenizer is not None:
+        experiment = fit_to(Tokenizer.load(target.find("tokenizers", job.tokenizer)), experiment)
+    with torch.device("meta"):  # shapes without memory
+        trained = sum(p.numel() for p in build(experiment.model).parameters() if p.requires_grad)
+    print(preview(plan, num_steps=experiment.loop.num_steps))
+    # fp32 weights, their gradients and two moments of AdamW; activations come on top and depend on max_batch_sec.
+    print(f"  {trained:,} parameters, {trained * 16 / 1e9:.2f} GB with optimizer on each of {target.workers} workers")
+
+
 def _train(job: jobs.Train, target: Target) -> None:
     from antiphon.train.launch import train
 
@@ -204,6 +235,55 @@ def _train(job: jobs.Train, target: Target) -> None:
         wandb=job.wandb,
     )
     print(run)
+
+
+def _evaluate(job: jobs.Evaluate, target: Target) -> None:
+    from antiphon import checkpoint
+    from antiphon.files import write_json
+    from antiphon.train.evaluate import evaluate
+
+    _set_threads(target)
+    found = checkpoint.load(target.find_run(job.checkpoint), target.torch_device())
+    report = evaluate(found, [target.find("shards", name) for name in job.shards], splits=(job.split,))
+    print(report.table())
+    if job.out is not None:
+        write_json(job.out, to_dict(report))
+
+
+def _embed(job: jobs.Embed, target: Target) -> None:
+    from antiphon.retrieval.embed import embed
+
+    _set_threads(target)
+    report = embed(
+        target.find_run(job.checkpoint),
+        [target.find("shards", name) for name in job.shards],
+        target.find("stores", job.out),
+        split=job.split,
+        taps=job.taps,
+        workers=target.workers,
+        device=target.torch_device(),
+    )
+    print(report)
+
+
+def _index(job: jobs.Index, target: Target) -> None:
+    from antiphon.retrieval.index import IndexConfig, build
+    from antiphon.retrieval.store import Store
+
+    _set_threads(target)
+    for info in build(Store(target.find("stores", job.store)), override(IndexConfig(), job.set)):
+        print(
+            f"{info.tap}/{info.modality}: {info.kind}, {info.rows:,} rows, recall@1 {info.recall_at_1:.3f} and "
+            f"@10 {info.recall_at_10:.3f} of exact search, {info.p50_ms:.2f} ms a query"
+        )
+
+
+def _search(job: jobs.Search, target: Target) -> None:
+    from antiphon.retrieval.search import search, table
+
+    _set_threads(target)
+    store = target.find("stores", job.store)
+    print(table(search(store, text=job.text, audio=job.audio, k=job.limit, tap=job.tap, device=target.torch_device())))
 
 
 def _doctor(job: jobs.Doctor, target: Target) -> int:
@@ -225,7 +305,13 @@ RUN: dict[type, Callable[[Any, Target], int | None]] = {
     jobs.Quickstart: _quickstart,
     jobs.Ingest: _ingest,
     jobs.Verify: _verify,
+    jobs.Tokenizer: _tokenizer,
+    jobs.Plan: _plan,
     jobs.Train: _train,
+    jobs.Evaluate: _evaluate,
+    jobs.Embed: _embed,
+    jobs.Index: _index,
+    jobs.Search: _search,
     jobs.Doctor: _doctor,
 }
 

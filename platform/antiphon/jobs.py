@@ -81,7 +81,7 @@ class Plan:
 
     experiment: str = argument("such as maestro.small", named=False)
     shards: tuple[str, ...] = argument("folders of shards")
-    tokenizer: str | None = argument("folder of the tokenizer, to check that it fits", default=None)
+    tokenizer: str | None = argument("folder of the tokenizer, for the size of the model", default=None)
     set: tuple[str, ...] = argument("name=value of the experiment: optim.lr=3e-4", default=())
 
 
@@ -105,6 +105,7 @@ class Evaluate:
     checkpoint: str = argument("run or checkpoint", named=False)
     shards: tuple[str, ...] = argument("folders of shards")
     split: str = argument("split to measure on", default="test")
+    out: Path | None = argument("JSON file for the whole report", default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +124,7 @@ class Index:
     """Build the index of a store and measure its recall with queries of the other modality."""
 
     store: str = argument("folder of the store", named=False)
-    tap: str = argument("tap whose vectors are indexed", default="shared")
+    set: tuple[str, ...] = argument("name=value of IndexConfig: tap=shared kind=ivf_flat", default=())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +134,7 @@ class Search:
     store: str = argument("folder of the store", named=False)
     text: str | None = argument("the words of the query", default=None)
     audio: Path | None = argument("an audio file as the query", default=None)
+    tap: str = argument("tap whose vectors are searched", default="shared")
     limit: int = argument("number of hits", default=10)
 
 
@@ -180,6 +182,14 @@ class Target:
         """Threads of torch in each worker."""
         return self.threads or max(1, len(os.sched_getaffinity(0)) // self.workers)
 
+    def torch_device(self) -> str:
+        """auto is cuda where there is one, else cpu."""
+        if self.device != "auto":
+            return self.device
+        import torch
+
+        return "cuda" if torch.cuda.is_available() else "cpu"
+
     def _folder(self, place: Place) -> Path:
         folder: Path = getattr(self, place)
         return folder
@@ -225,10 +235,11 @@ def find_experiment(name: str, settings: tuple[str, ...] = ()) -> "Experiment":
 
 
 def experiment_systems() -> list[str]:
-    """Names of the files in experiments/ that define experiments; quickstart is a path through several stages."""
+    """Names of the files in experiments/ that define experiments; the quickstart is a path through several stages."""
     import antiphon.experiments as package
 
-    return sorted({module.name for module in pkgutil.iter_modules(package.__path__)} - {"quickstart"})
+    names = {module.name for module in pkgutil.iter_modules(package.__path__)}
+    return sorted(names - {"quickstart", "quickstart_page"})
 
 
 def experiments_of(system: str) -> dict[str, Callable[[], "Experiment"]]:
