@@ -192,6 +192,8 @@ def test_without_gradient_the_value_is_the_same(make_case):
     with torch.no_grad():
         for form in ("fused", "given"):
             torch.testing.assert_close(loss(form, case), values)
+        held = _peak_bytes(lambda: loss("fused", case))
+    assert held < _peak_bytes(lambda: loss("fused", case))  # nothing is kept for a backward pass
     once = torch.autograd.grad(values.sum(), case.joint, retain_graph=True)
     again = torch.autograd.grad(values.sum(), case.joint)
     assert all(torch.equal(a, b) for a, b in zip(once, again, strict=True))

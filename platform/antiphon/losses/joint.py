@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
-from antiphon.losses.lattice import occupation, path_nll
+from antiphon.losses.lattice import occupation
 
 CPU_CHUNK = 1024  # nodes; more do not speed up a matrix product, fewer stay in the cache from one kernel to the next
 WORK = 2  # at its peak a chunk holds this many times H + V numbers a node
@@ -50,9 +50,9 @@ class Nodes:
 
 
 def pick_nodes(
-    joint: Joint, targets: Tensor, enc_lens: Tensor, target_lens: Tensor, *, blank: int, max_bytes: int
+    joint: Joint, tokens: Tensor, enc_lens: Tensor, target_lens: Tensor, *, blank: int, max_bytes: int
 ) -> Nodes:
-    """Nodes of checked targets (B, U) and lengths (B,); one synchronisation with the device."""
+    """Nodes of checked tokens (B, U), blank in padding, and lengths (B,); one synchronisation with the device."""
     (batch, frames, hidden), width, device = joint.enc.shape, joint.pred.shape[1], joint.enc.device
     t = torch.arange(frames, device=device).unsqueeze(1)
     u = torch.arange(width, device=device)
@@ -60,7 +60,6 @@ def pick_nodes(
     place = real.flatten().nonzero().squeeze(1)
     frame = place.div(width, rounding_mode="floor")
     prefix = frame.div(frames, rounding_mode="floor") * width + place % width
-    tokens = pad(targets.long().where(u[:-1] < target_lens.unsqueeze(1), blank), (0, 1), value=blank)
     vocab, number_bytes = joint.weight.shape[0], joint.enc.element_size()
     node_bytes = WORK * (hidden + vocab) * number_bytes
     most = CPU_CHUNK if device.type == "cpu" else len(place)
@@ -72,7 +71,7 @@ def pick_nodes(
         place=place,
         frame=frame,
         prefix=prefix,
-        token=tokens.flatten()[prefix],
+        token=pad(tokens, (0, 1), value=blank).flatten()[prefix],
         blank=blank,
         chunk=chunk,
         keep=len(place) * vocab * number_bytes + chunk * node_bytes <= max_bytes,
@@ -97,12 +96,9 @@ class FusedLoss(torch.autograd.Function):
         ctx: Any, enc: Tensor, pred: Tensor, weight: Tensor, bias: Tensor, nodes: Nodes, prune: float
     ) -> Tensor:
         joint = Joint(enc, pred, weight, bias)
-        learns = any(ctx.needs_input_grad)
-        kept = enc.new_empty(len(nodes.place), len(weight)) if learns and nodes.keep else None
+        kept = enc.new_empty(len(nodes.place), len(weight)) if nodes.keep else None
         with torch.autocast(enc.device.type, enabled=False):
             blank, emit = log_probs(joint, nodes, kept)
-        if not learns:
-            return path_nll(blank, emit, nodes.enc_lens, nodes.target_lens)
         taken = occupation(blank, emit, nodes.enc_lens, nodes.target_lens)
         ctx.save_for_backward(*joint, taken.blank, taken.emit, kept)
         ctx.nodes, ctx.prune = nodes, prune

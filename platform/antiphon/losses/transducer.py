@@ -26,8 +26,11 @@ def transducer_loss(
     """
     batch, frames, width, vocab = logits.shape
     _check(targets, logit_lens, target_lens, shape=(batch, frames, width - 1, vocab), blank=blank)
-    loss: Tensor = _Loss.apply(_wide(logits), targets, logit_lens, target_lens, blank)  # type: ignore[no-untyped-call]
-    return loss
+    logits, tokens = _wide(logits), _next_tokens(targets, target_lens, blank)
+    if _learns(logits):
+        loss: Tensor = _Loss.apply(logits, tokens, logit_lens, target_lens, blank)  # type: ignore[no-untyped-call]
+        return loss
+    return path_nll(*_arcs(logits.log_softmax(-1), tokens, blank), logit_lens, target_lens)
 
 
 def transducer_loss_fused(
@@ -53,8 +56,11 @@ def transducer_loss_fused(
     """
     joint = Joint(_wide(enc).contiguous(), _wide(pred).contiguous(), _wide(out_weight), _wide(out_bias))
     nodes = _checked_nodes(joint, targets, enc_lens, target_lens, blank=blank, max_bytes=max_bytes)
-    loss: Tensor = FusedLoss.apply(*joint, nodes, prune)  # type: ignore[no-untyped-call]
-    return loss
+    if _learns(*joint):
+        loss: Tensor = FusedLoss.apply(*joint, nodes, prune)  # type: ignore[no-untyped-call]
+        return loss
+    with torch.autocast(enc.device.type, enabled=False):
+        return path_nll(*log_probs(joint, nodes), enc_lens, target_lens)
 
 
 @torch.no_grad()
@@ -82,7 +88,8 @@ def _checked_nodes(
 ) -> Nodes:
     (batch, frames, _), width, vocab = joint.enc.shape, joint.pred.shape[1], len(joint.weight)
     _check(targets, enc_lens, target_lens, shape=(batch, frames, width - 1, vocab), blank=blank)
-    return pick_nodes(joint, targets, enc_lens, target_lens, blank=blank, max_bytes=max_bytes)
+    tokens = _next_tokens(targets, target_lens, blank)
+    return pick_nodes(joint, tokens, enc_lens, target_lens, blank=blank, max_bytes=max_bytes)
 
 
 def _check(targets: Tensor, logit_lens: Tensor, target_lens: Tensor, *, shape: tuple[int, ...], blank: int) -> None:
@@ -116,31 +123,43 @@ def _wide(x: Tensor) -> Tensor:
     return x if x.dtype == torch.float64 else x.float()
 
 
+def _learns(*inputs: Tensor) -> bool:
+    return torch.is_grad_enabled() and any(part.requires_grad for part in inputs)
+
+
+def _next_tokens(targets: Tensor, target_lens: Tensor, blank: int) -> Tensor:
+    """(B, U) int64, blank in padding, where targets may hold anything."""
+    real = torch.arange(targets.shape[1], device=targets.device) < target_lens.unsqueeze(1)
+    return targets.long().where(real, blank)
+
+
+def _arcs(values: Tensor, tokens: Tensor, blank: int) -> tuple[Tensor, Tensor]:
+    """values (B, T, U+1, V) -> those of blank (B, T, U+1) and of the next token (B, T, U)."""
+    index = tokens[:, None, :, None].expand(-1, values.shape[1], -1, -1)
+    return values[..., blank], values[:, :, :-1].gather(3, index).squeeze(3)
+
+
 class _Loss(torch.autograd.Function):
     """The loss over given logits; keeps one (B, T, U+1, V) of log-probabilities, and the gradient is a second."""
 
     @staticmethod
     def forward(
-        ctx: Any, logits: Tensor, targets: Tensor, logit_lens: Tensor, target_lens: Tensor, blank: int
+        ctx: Any, logits: Tensor, tokens: Tensor, logit_lens: Tensor, target_lens: Tensor, blank: int
     ) -> Tensor:
         whole = logits.log_softmax(-1)
-        real = torch.arange(targets.shape[1], device=targets.device) < target_lens.unsqueeze(1)
-        token = targets.long().where(real, blank)[:, None, :, None].expand(-1, logits.shape[1], -1, -1)
-        blanks, emits = whole[..., blank], whole[:, :, :-1].gather(3, token).squeeze(3)
-        if not ctx.needs_input_grad[0]:
-            return path_nll(blanks, emits, logit_lens, target_lens)
-        share = occupation(blanks, emits, logit_lens, target_lens)
-        ctx.save_for_backward(whole, token, share.blank, share.emit)
+        taken = occupation(*_arcs(whole, tokens, blank), logit_lens, target_lens)
+        ctx.save_for_backward(whole, tokens, taken.blank, taken.emit)
         ctx.blank = blank
-        return share.nll
+        return taken.nll
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        whole, token, blank, emit = ctx.saved_tensors
+        whole, tokens, blank, emit = ctx.saved_tensors
         scale = grad.view(-1, 1, 1)
         blank, emit = blank * scale, emit * scale
         d_logits = whole.exp().mul_((blank + pad(emit, (0, 1))).unsqueeze(3))
         d_logits[..., ctx.blank] -= blank
-        d_logits[:, :, :-1].scatter_add_(3, token, -emit.unsqueeze(3))
+        index = tokens[:, None, :, None].expand(-1, emit.shape[1], -1, -1)
+        d_logits[:, :, :-1].scatter_add_(3, index, -emit.unsqueeze(3))
         return d_logits, None, None, None, None
