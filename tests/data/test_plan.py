@@ -120,6 +120,25 @@ def test_an_epoch_has_each_row_once_and_no_batch_beyond_the_caps(
     assert sorted(np.diff(begins, append=len(rows)).tolist()) == sorted(sizes)
 
 
+def test_epochs_and_seeds_make_other_batches_in_another_order() -> None:
+    rows = np.arange(2000, dtype=np.int32)
+    seconds = np.random.default_rng(0).uniform(1, 20, len(rows)).astype(np.float32)
+
+    def epoch(number: int, seed: int) -> list[frozenset[int]]:
+        caps, shuffle = Caps(seconds=100.0, phones=1, samples=64), Shuffle(block_rows=4000, window_blocks=1)
+        order = Order(rows, seconds, None, caps=caps, max_buckets=8, shuffle=shuffle, seed=seed)
+        return [frozenset(order.batch(number, index).tolist()) for index in range(order.num_batches)]
+
+    def place(batches: list[frozenset[int]]) -> list[float]:
+        return [float(seconds[list(batch)].mean()) for batch in batches]
+
+    first = epoch(0, seed=0)
+    assert epoch(0, seed=0) == first
+    for other in (epoch(1, seed=0), epoch(0, seed=1)):
+        assert not set(other) & set(first)
+        assert abs(np.corrcoef(place(first), place(other))[0, 1]) < 0.3  # long and short ones come elsewhere
+
+
 def test_each_stream_passes_through_its_rows_epoch_by_epoch(corpus: Path) -> None:
     plan = make_plan([corpus], CONFIG, seed=1)
     seen: dict[tuple[str, int], Counter[int]] = {}
