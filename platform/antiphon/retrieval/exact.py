@@ -69,9 +69,7 @@ class Exact:
     def search(self, queries: Vectors, k: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
         """queries (Q, D) -> scores (Q, k') fp32 and rows (Q, k') int64, best first, k' = min(k, N)."""
         exact = _tensor(queries).to(self.device).double()
-        check_queries(exact, self.dim)
-        if k < 1:
-            raise ValueError(f"k must be at least 1, but is {k}; ask for one hit or more")
+        check_queries(exact, self.dim, k)
         found = [self._pass(chunk, min(k, self.rows)) for chunk in torch.split(exact, _MAX_QUERIES)]
         scores, rows = (torch.cat(side) for side in zip(*found, strict=True))
         return scores.float().cpu().numpy(), rows.cpu().numpy()
@@ -110,8 +108,10 @@ class Exact:
         return (vectors.double() * queries).sum(dim=1)
 
 
-def check_queries(queries: Tensor, dim: int) -> None:
-    """Raise ValueError unless queries have the shape (Q, dim), Q above 0, and are finite and not zero."""
+def check_queries(queries: Tensor, dim: int, k: int) -> None:
+    """Raise ValueError unless queries are of shape (Q, dim), finite and not zero, and Q and k are at least 1."""
+    if k < 1:
+        raise ValueError(f"k must be at least 1, but is {k}; ask for one hit or more")
     if queries.ndim != 2 or queries.shape[1] != dim or len(queries) == 0:
         raise ValueError(f"queries must have the shape (Q, {dim}), but have {tuple(queries.shape)}; embed them alike")
     norms = queries.double().norm(dim=1)

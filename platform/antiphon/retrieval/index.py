@@ -67,7 +67,7 @@ class Index:
 
         num_probes holds for this call; the index does not change.
         """
-        check_queries(torch.from_numpy(queries), self.info.dim)
+        check_queries(torch.from_numpy(queries), self.info.dim, k)
         return _search(self._index, queries, min(k, self.info.rows), num_probes or self.info.num_probes)
 
 
