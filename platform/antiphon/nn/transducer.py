@@ -6,6 +6,8 @@ The loss, the alignment and the search are functions of these parts (losses/tran
 import torch
 from torch import Tensor, nn
 
+from antiphon.nn.head import Head
+
 State = tuple[Tensor, ...]
 
 
@@ -21,7 +23,7 @@ class TransducerDecoder(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.from_predictor = nn.Linear(predictor_dim, joint_dim)
         self.from_encoder = nn.Linear(dim, joint_dim, bias=False)
-        self.out = nn.Linear(joint_dim, vocab_size)
+        self.out = Head(joint_dim, vocab_size)
 
     def encode(self, x: Tensor) -> Tensor:
         """x (B, T, D) -> (B, T, J), the encoder's side of the joint."""

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
+from antiphon.nn.head import Head
+
 
 @dataclass(frozen=True, kw_only=True)
 class OptimConfig:
@@ -134,8 +136,8 @@ def fast_bf16(device: torch.device) -> bool:
 
 
 def _inner_matrices(model: nn.Module) -> set[nn.Parameter]:
-    """Weights of linear and recurrent layers; not embeddings, convolutions, gains or biases."""
-    layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear | nn.RNNBase)]
+    """Weights of linear and recurrent layers inside; not heads, embeddings, convolutions, gains or biases."""
+    layers = [m for m in model.modules() if isinstance(m, nn.Linear | nn.RNNBase) and not isinstance(m, Head)]
     return {p for layer in layers for p in layer.parameters(recurse=False) if p.ndim == 2 and p.requires_grad}
 
 

@@ -29,6 +29,7 @@ from antiphon.nn.best_rq import RandomQuantizer
 from antiphon.nn.conformer import ConformerStack, SpeechEncoder
 from antiphon.nn.conv import LightweightConv, Subsampling
 from antiphon.nn.duration import DurationModel, duration_loss, resample, round_durations
+from antiphon.nn.head import Head
 from antiphon.nn.mask import length_mask, masked_mean, span_mask
 from antiphon.nn.transducer import TransducerDecoder
 
@@ -195,12 +196,12 @@ class Maestro(nn.Module):
         self.shared = ConformerStack(c.num_shared_layers, dropout=c.dropout, **stack)
         self.wordpiece = c.transducer(c.vocab_size)
         self.phone = c.transducer(c.num_phones)
-        self.phone_ctc = nn.Linear(c.dim, c.num_phones) if c.loss.phone_ctc else None
-        self.wordpiece_ctc = nn.Linear(c.dim, c.vocab_size) if c.loss.wordpiece_ctc else None
+        self.phone_ctc = Head(c.dim, c.num_phones) if c.loss.phone_ctc else None
+        self.wordpiece_ctc = Head(c.dim, c.vocab_size) if c.loss.wordpiece_ctc else None
         self.quantizer = RandomQuantizer(
             c.audio.num_mels, stack=Subsampling.factor, num_codes=c.rq_num_codes, code_dim=c.rq_code_dim, seed=0
         )
-        self.codes = nn.Linear(c.dim, c.rq_num_codes)
+        self.codes = Head(c.dim, c.rq_num_codes)
         self.averaged = Averaged(self)
 
     @property
