@@ -47,7 +47,7 @@ def test_twenty_steps_are_as_they_were(name: str, beeps: Any, tmp_path: Path) ->
         write_bytes(path, f"[\n{rows}\n]\n".encode())
     golden = read_json(path)
     for step, (line, want) in enumerate(zip(lines, golden, strict=True), start=1):
-        assert line == pytest.approx(want, rel=2e-3), f"step {step} of {name} has moved"
+        assert line == pytest.approx(want, rel=1e-3), f"step {step} of {name} has moved"
 
 
 def test_every_golden_curve_belongs_to_an_experiment() -> None:

@@ -1,6 +1,7 @@
 """Schedules at their corners, and which parameters decay."""
 
 import copy
+import itertools
 
 import pytest
 import torch
@@ -72,10 +73,10 @@ def test_impossible_settings_are_refused(wrong: dict[str, float]) -> None:
 
 def test_orthogonalized_matrices_keep_their_directions_and_lose_their_scales() -> None:
     generator = torch.Generator().manual_seed(0)
-    for shape in ((4, 24, 60), (4, 60, 24)):
+    for shape, half in itertools.product([(4, 24, 60), (4, 60, 24)], [False, True]):
         x = torch.randn(*shape, generator=generator)
         left, _, right = torch.linalg.svd(x, full_matrices=False)
-        found = orthogonalize(x)
+        found = orthogonalize(x, half=half)
         values = torch.linalg.svdvals(found)
         assert values.min() > 0.6
         assert values.max() < 1.3
@@ -84,7 +85,12 @@ def test_orthogonalized_matrices_keep_their_directions_and_lose_their_scales() -
 
 def test_muon_makes_the_updates_of_torch_on_matrices_and_of_adamw_elsewhere() -> None:
     torch.manual_seed(0)
-    layers = {"linear": nn.Linear(12, 30), "embedding": nn.Embedding(7, 12), "lstm": nn.LSTM(12, 8), "head": Head(12, 9)}
+    layers = {
+        "linear": nn.Linear(12, 30),
+        "embedding": nn.Embedding(7, 12),
+        "lstm": nn.LSTM(12, 8),
+        "head": Head(12, 9),
+    }
     mine, oracle = nn.ModuleDict(layers), copy.deepcopy(nn.ModuleDict(layers))
     config = OptimConfig(name="muon", lr=0.02, weight_decay=0.1)
     optimizer = make_optimizer(config, mine)

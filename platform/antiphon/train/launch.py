@@ -115,7 +115,7 @@ def train_rank(job: Job) -> None:
     plan = make_plan(job.shards, experiment.data, seed=experiment.seed)
     torch.manual_seed(derive_seed(experiment.seed, "weights"))
     model = build(experiment.model).to(job.device)
-    optimizer = make_optimizer(experiment.optim, model)
+    optimizer = make_optimizer(experiment.optim, model, half=experiment.loop.half(torch.device(job.device)))
     progress = _restore(job, plan, model, optimizer)
     if rank > 0:
         progress.meter = Meter()  # the sums up to the checkpoint are rank 0's to report

@@ -62,6 +62,10 @@ class LoopConfig:
     keep_checkpoints: int = 2
     max_refused: int = 10  # updates in a row whose loss or gradient may be non-finite before the run fails
 
+    def half(self, device: torch.device) -> bool:
+        """Whether products are bf16 on this device."""
+        return self.precision == "bf16" or (self.precision == "auto" and fast_bf16(device))
+
 
 @dataclass(kw_only=True)
 class Progress:
@@ -92,7 +96,7 @@ def train_steps(
     in a row.
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    half = loop.precision == "bf16" or (loop.precision == "auto" and fast_bf16(parameters[0].device))
+    half = loop.half(parameters[0].device)
     model.train()
     stream = iter(groups)
     for step in range(progress.step, loop.num_steps):

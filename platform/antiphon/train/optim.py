@@ -53,8 +53,11 @@ def learning_rate(config: OptimConfig, step: int, num_steps: int) -> float:
     return config.lr * (config.final_share + (1.0 - config.final_share) * fall)
 
 
-def make_optimizer(config: OptimConfig, model: nn.Module) -> torch.optim.Optimizer:
-    """The configured optimizer over the trainable parameters; matrices decay, one-dimensional parameters do not."""
+def make_optimizer(config: OptimConfig, model: nn.Module, *, half: bool = False) -> torch.optim.Optimizer:
+    """The configured optimizer over the trainable parameters; matrices decay, one-dimensional parameters do not.
+
+    half: orthogonalise in bf16, for a run whose products are bf16 too; a run in fp32 is the same on every machine.
+    """
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     inner = _inner_matrices(model) if config.name == "muon" else set()
     matrices = [p for p in trainable if p.ndim >= 2 and p not in inner]
@@ -68,15 +71,23 @@ def make_optimizer(config: OptimConfig, model: nn.Module) -> torch.optim.Optimiz
         return torch.optim.AdamW(groups, lr=config.lr, betas=betas, eps=config.eps, fused=True)
     chosen = [p for p in trainable if p in inner]
     groups.append({"params": chosen, "weight_decay": config.weight_decay, "orthogonal": True})
-    return Muon(groups, lr=config.lr, betas=betas, eps=config.eps, momentum=config.momentum)
+    return Muon(groups, lr=config.lr, betas=betas, eps=config.eps, momentum=config.momentum, half=half)
 
 
 class Muon(torch.optim.Optimizer):
     """Muon for groups marked `orthogonal`, AdamW for the others; one optimizer, so that a run has one state."""
 
     def __init__(
-        self, groups: list[dict[str, Any]], *, lr: float, betas: tuple[float, float], eps: float, momentum: float
+        self,
+        groups: list[dict[str, Any]],
+        *,
+        lr: float,
+        betas: tuple[float, float],
+        eps: float,
+        momentum: float,
+        half: bool,
     ) -> None:
+        self._half = half
         adamw_only = {"betas": betas, "eps": eps, "weight_decay": 0.0}
         super().__init__(groups, {"lr": lr, "momentum": momentum, "orthogonal": False, **adamw_only})
 
@@ -95,8 +106,8 @@ class Muon(torch.optim.Optimizer):
             parameters: list[Tensor] = list(same)
             buffers = [self.state[p].setdefault("momentum", torch.zeros_like(p)) for p in parameters]
             gradients = [p.grad for p in parameters if p.grad is not None]
-            torch._foreach_lerp_(buffers, gradients, 1.0 - momentum)
-            updates = orthogonalize(torch.stack(torch._foreach_lerp(gradients, buffers, momentum)))  # Nesterov's
+            torch._foreach_lerp_(buffers, gradients, 1.0 - momentum)  # and the update is Nesterov's
+            updates = orthogonalize(torch.stack(torch._foreach_lerp(gradients, buffers, momentum)), half=self._half)
             torch._foreach_mul_(parameters, 1.0 - rate * group["weight_decay"])
             scale = 0.2 * math.sqrt(max(shape))
             torch._foreach_add_(parameters, list(updates.unbind()), alpha=-rate * scale)
@@ -115,15 +126,15 @@ class Muon(torch.optim.Optimizer):
         )  # fmt: skip
 
 
-def orthogonalize(x: Tensor) -> Tensor:
+def orthogonalize(x: Tensor, *, half: bool = False) -> Tensor:
     """x (N, A, B) -> near U V^T of each matrix's singular value decomposition: singular values from 0.7 to 1.2.
 
-    Five steps of the quintic Newton-Schulz iteration (Jordan et al. 2024), in bf16 where that is fast.
+    Five steps of the quintic Newton-Schulz iteration (Jordan et al. 2024), in bf16 when half.
     """
     tall = x.shape[1] > x.shape[2]
     y = x.transpose(1, 2) if tall else x
     y = y / y.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
-    y = y.to(torch.bfloat16) if fast_bf16(x.device) else y
+    y = y.to(torch.bfloat16) if half else y
     for _ in range(5):
         gram = y @ y.transpose(1, 2)
         y = torch.baddbmm(y, torch.baddbmm(gram, gram, gram, beta=-4.7750, alpha=2.0315), y, beta=3.4445)
