@@ -207,6 +207,8 @@ def test_sequential_gives_each_row_once_within_the_caps(
     shard = next(row["shard"] for row in table if row["split"] == "train")
     some = sequential(made_shards, made_tokenizer, AudioSpec(), split="train", shards=[shard])
     assert {key for batch in some for key in batch.keys} == {row["key"] for row in table if row["shard"] == shard}
+    with pytest.raises(ValueError, match="holds none"):
+        next(sequential(made_shards, made_tokenizer, AudioSpec(), split="train", shards=[]))
     with pytest.raises(ValueError, match=r"it has .*'text': \{'text': 20\}"):
         next(sequential(made_shards, made_tokenizer, AudioSpec(), split="dev"))
 

@@ -108,7 +108,9 @@ def _find_rows(
 ) -> list[tuple[Kind, npt.NDArray[np.int64], npt.NDArray[np.float64]]]:
     """(kind, row ids shortest first, lengths (N, 2) in seconds and phones) of a split."""
     manifest = read_manifest(folder)
-    wanted = {"split": (split,), "kind": kinds, "shard": shards or ()}
+    # No words would mean any shard; "" is none, so that an empty choice finds nothing.
+    wanted: dict[str, Collection[str]] = {"split": {split}, "kind": kinds}
+    wanted["shard"] = set() if shards is None else {*shards, ""}
     file = pq.ParquetFile(folder / "manifest.parquet", read_dictionary=list(wanted))
     ids, pieces, at = [np.empty(0, np.int64)], [], 0
     for piece in file.iter_batches(_ROWS_AT_ONCE, columns=[*wanted, "seconds", "num_phones"]):
