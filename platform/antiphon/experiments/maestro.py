@@ -31,7 +31,7 @@ def small() -> Experiment:
     return Experiment(
         name="maestro.small",
         model=MaestroConfig(
-            vocab_size=256,
+            vocab_size=80,  # near letters: two hours of speech hold few examples of longer pieces
             num_phones=40,
             dim=160,
             num_heads=4,
@@ -53,7 +53,10 @@ def small() -> Experiment:
             phone_tap="speech",
             mel_mask_share=0.05,
             mel_mask_bands=10,
-            loss=LossWeights(consistency=0.3, phone_ctc=1.0, wordpiece_ctc=0.5, contrastive=0.5),
+            text_mask_share=0.15,
+            loss=LossWeights(
+                wordpiece=2.0, phone=0.5, consistency=0.3, phone_ctc=1.0, wordpiece_ctc=1.0, contrastive=0.5
+            ),
         ),
         data=DataConfig(
             streams=_STREAMS,
@@ -63,7 +66,7 @@ def small() -> Experiment:
             max_batch_samples=32,
         ),
         optim=OptimConfig(name="muon", lr=3e-3, warmup_steps=60, final_share=0.02),
-        loop=LoopConfig(num_steps=750, precision="auto", report_every=20, checkpoint_every=250),
+        loop=LoopConfig(num_steps=650, precision="auto", report_every=20, checkpoint_every=250),
     )
 
 
