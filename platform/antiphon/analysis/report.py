@@ -169,8 +169,9 @@ def _table(table: Table) -> str:
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in table.header)
     rows = "".join(f"<tr>{''.join(_cell(cell, row) for row, cell in enumerate(cells))}</tr>" for cells in table.rows)
     note = f"<figcaption>{escape(table.note)}</figcaption>" if table.note else ""
+    kind = "table wide" if len(table.header) > 6 else "table"
     return (
-        f'<figure class="table"><h3>{escape(table.name)}</h3><div class="scroll"><table><thead><tr>{head}</tr></thead>'
+        f'<figure class="{kind}"><h3>{escape(table.name)}</h3><div class="scroll"><table><thead><tr>{head}</tr></thead>'
         f"<tbody>{rows}</tbody></table></div>{note}</figure>"
     )
 
