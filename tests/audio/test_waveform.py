@@ -131,8 +131,11 @@ def test_a_stretch_is_that_part_of_the_whole(tmp_path: Path) -> None:
     soundfile.write(path, samples, RATE)
     np.testing.assert_array_equal(read_audio(path, start_sec=0.25, duration_sec=0.5).samples, samples[4_000:12_000])
     np.testing.assert_array_equal(read_audio(path, start_sec=0.75).samples, samples[12_000:])
-    np.testing.assert_array_equal(read_audio(path, start_sec=0.75, duration_sec=9).samples, samples[12_000:])
+    np.testing.assert_array_equal(read_audio(path, start_sec=0.75, duration_sec=0.4).samples, samples[12_000:])
     assert reason_of(path, start_sec=1.5) == "empty_audio"
+    assert reason_of(path, start_sec=0.75, duration_sec=9.0) == "bad_segment"
+    assert reason_of(path, start_sec=float("nan")) == "bad_segment"
+    assert reason_of(path, duration_sec=float("inf")) == "bad_segment"
     assert reason_of(path, start_sec=-1.0) == "bad_segment"
     assert reason_of(path, duration_sec=0.0) == "bad_segment"
 

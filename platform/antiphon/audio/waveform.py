@@ -4,12 +4,13 @@ libsndfile 1.2.2 fails part-way on some valid FLACs, so what it cannot read goes
 the samples of a damaged FLAC without a word, so what it reads is checked against the MD5 that a FLAC carries.
 
 Reasons of AudioError: missing_audio, empty_audio, text_pointer, absurd_header, unreadable_header, undecodable_audio,
-truncated_audio, corrupt_audio, too_long_recording, no_such_channel, non_finite_audio, bad_segment, encoder_mismatch.
+truncated_audio, corrupt_audio, too_long_recording, no_such_channel, non_finite_audio, bad_segment.
 """
 
 import functools
 import hashlib
 import io
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ _MIN_RATE, _MAX_RATE = 2_000, 400_000
 _MAX_CHANNELS = 32
 # FLAC codes 65,535 equal samples in 12 bytes, and no codec that we know packs more: a header that claims more lies.
 _MAX_SAMPLES_A_BYTE = 8_000
+_MAX_OVERHANG_SEC = 0.5  # a segment may end this much after its recording: times are rounded
 _END_BYTES = 1 << 16
 # FFmpeg also reads play lists and concatenations that name other files; a corpus file must not reach beyond itself.
 _DEMUXERS = (
@@ -47,33 +49,21 @@ def read_audio(
     Raises AudioError with a reason; no other exception leaves here for any content of the file.
     """
     _check_file(path)
-    if start_sec < 0 or (duration_sec is not None and duration_sec <= 0):
-        raise AudioError(
-            "bad_segment",
-            f"a stretch must start at 0 or later and last, but is {start_sec} + {duration_sec} s of {path}",
-        )
-    claimed = _claims(path)
-    if claimed is None:
+    if not 0 <= start_sec < math.inf or (duration_sec is not None and not 0 < duration_sec < math.inf):
+        found = f"{start_sec} + {duration_sec} s of {path}"
+        raise AudioError("bad_segment", f"a stretch must start at 0 or later and last, but is {found}")
+    try:
+        file = soundfile.SoundFile(os.fsencode(path))  # a name need not be text
+    except (soundfile.SoundFileError, RuntimeError):
         samples, rate = _read_ffmpeg(path, start_sec, duration_sec, header_opened=False)
     else:
-        rate = claimed.samplerate
-        start = round(start_sec * rate)
-        left = max(0, claimed.frames - start)
-        wanted = left if duration_sec is None else min(left, round(duration_sec * rate))
-        _check_length(path, wanted / rate)
-        try:
-            samples, rate = soundfile.read(
-                os.fsencode(path), frames=wanted, start=min(start, claimed.frames), dtype="float32", always_2d=True
-            )
-            if len(samples) < wanted:
-                raise soundfile.SoundFileError("the body ends early")
-        except (soundfile.SoundFileError, RuntimeError, MemoryError):
-            samples, rate = _read_ffmpeg(path, start_sec, duration_sec, header_opened=True)
-            if len(samples) < 0.99 * wanted:
-                found = f"{len(samples):,} of {wanted:,} samples"
-                raise AudioError(
-                    "truncated_audio", f"the header promises more than the body holds: {found} in {path}"
-                ) from None
+        with file:
+            samples, rate = _read_libsndfile(file, path, start_sec, duration_sec)
+    if duration_sec is not None and len(samples) / rate < duration_sec - _MAX_OVERHANG_SEC:
+        found = f"{len(samples) / rate:.2f} s from {start_sec:.2f} s in {path}"
+        raise AudioError(
+            "bad_segment", f"a stretch of {duration_sec:.2f} s must lie in its recording, but there are {found}"
+        )
     return Waveform(samples=_to_mono(samples, channel, path), sample_rate=rate)
 
 
@@ -85,20 +75,10 @@ def resample(samples: Samples, rate: int, new_rate: int) -> Samples:
 
 
 def encode_flac(samples: Samples, rate: int) -> bytes:
-    """samples (N,) float in [-1, 1] -> a FLAC file of 16 bits: the same bytes each time, lossless for 16-bit input.
-
-    The bytes are decoded again before they are returned; AudioError("encoder_mismatch") if that gives other samples.
-    """
-    pcm = _to_pcm(samples)
+    """samples (N,) float in [-1, 1] -> a FLAC file of 16 bits: the same bytes each time, lossless for 16-bit input."""
     file = io.BytesIO()
-    soundfile.write(file, pcm, rate, format="FLAC", subtype="PCM_16")
-    data = file.getvalue()
-    if not np.array_equal(_to_pcm(decode_flac(data).samples), pcm):
-        raise AudioError(
-            "encoder_mismatch",
-            f"FLAC must give back what it was given, but did not for {len(pcm):,} samples at {rate} Hz",
-        )
-    return data
+    soundfile.write(file, _to_pcm(samples), rate, format="FLAC", subtype="PCM_16")
+    return file.getvalue()
 
 
 def decode_flac(data: bytes) -> Waveform:
@@ -173,18 +153,32 @@ def _check_file(path: Path) -> None:
         )
 
 
-def _claims(path: Path) -> "soundfile._SoundFileInfo | None":
-    """What libsndfile reads in the header; None for a format that it does not know; AudioError for an absurd header."""
-    try:
-        info = soundfile.info(os.fsencode(path))  # a name need not be text
-    except (soundfile.SoundFileError, RuntimeError):
-        return None
-    _check_shape(path, info.samplerate, info.channels)
-    if info.frames > _MAX_SAMPLES_A_BYTE * path.stat().st_size:
-        raise AudioError("absurd_header", f"{path} claims {info.frames:,} samples in {path.stat().st_size:,} bytes")
-    if info.frames <= 0:
+def _read_libsndfile(
+    file: soundfile.SoundFile, path: Path, start_sec: float, duration_sec: float | None
+) -> tuple[Samples, int]:
+    """(samples, channels) of the stretch; by the second decoder when the header opened and the body fails."""
+    rate = file.samplerate
+    _check_shape(path, rate, file.channels)
+    if file.frames > _MAX_SAMPLES_A_BYTE * path.stat().st_size:
+        raise AudioError("absurd_header", f"{path} claims {file.frames:,} samples in {path.stat().st_size:,} bytes")
+    if file.frames <= 0:
         raise AudioError("empty_audio", f"{path} must hold audio, but its header counts no samples")
-    return info
+    start = min(round(start_sec * rate), file.frames)
+    wanted = file.frames - start if duration_sec is None else min(file.frames - start, round(duration_sec * rate))
+    _check_length(path, wanted / rate)
+    try:
+        if start:
+            file.seek(start)
+        samples = file.read(wanted, dtype="float32", always_2d=True)
+        if len(samples) == wanted:
+            return samples, rate
+    except (soundfile.SoundFileError, RuntimeError, MemoryError):
+        pass  # the second decoder says what is wrong
+    samples, rate = _read_ffmpeg(path, start_sec, duration_sec, header_opened=True)
+    if len(samples) < 0.99 * wanted:
+        found = f"{len(samples):,} of {wanted:,} samples"
+        raise AudioError("truncated_audio", f"the header promises more than the body holds: {found} in {path}")
+    return samples, rate
 
 
 def _check_shape(path: object, rate: int, channels: int) -> None:
@@ -316,4 +310,5 @@ def _to_mono(samples: Samples, channel: int | None, path: Path) -> Samples:
 
 def _to_pcm(samples: Samples) -> npt.NDArray[np.int16]:
     """The inverse of dividing by 32768, so that 16-bit audio passes through unchanged."""
-    return np.clip(np.round(samples.astype(np.float64) * 32768.0), -32768, 32767).astype(np.int16)
+    scaled = np.clip(np.rint(samples * np.float32(32768)), -32768, 32767)
+    return np.asarray(scaled, dtype=np.int16)
