@@ -279,6 +279,8 @@ def _index(job: jobs.Index, target: Target) -> None:
 
 
 def _search(job: jobs.Search, target: Target) -> None:
+    if (job.text is None) == (job.audio is None):
+        raise ValueError("a query is either --text or --audio; give one of them")
     from antiphon.retrieval.search import search, table
 
     _set_threads(target)
