@@ -345,6 +345,13 @@ def test_an_unknown_reader_is_refused_with_the_nearest_name() -> None:
         read_corpus("kalid", {})
 
 
+def test_several_paths_are_one_corpus(tmp_path: Path) -> None:
+    for name in ("train", "dev"):
+        (tmp_path / f"{name}.csv").write_text(f"id,text\n{name}1,hello\n")
+    found = list(read_corpus("table", {"path": (tmp_path / "train.csv", tmp_path / "dev.csv")}))
+    assert [(u.key, u.split) for u in found if isinstance(u, Utterance)] == [("train1", "train"), ("dev1", "dev")]
+
+
 def test_wrong_options_and_paths_are_refused_before_anything_is_read(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"the reader kaldi takes path, split, .*, but: .*unexpected.*'splt'"):
         read_corpus("kaldi", {"path": tmp_path, "splt": "x"})

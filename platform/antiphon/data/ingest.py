@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,10 @@ class IngestReport:
 
 
 def read_corpus(reader: str, options: Mapping[str, Any]) -> Iterator[Utterance | Reject]:
-    """The records of a reader named in READERS, called with its options. Raises ValueError for options it lacks."""
+    """The records of a reader named in READERS, called with its options, once for each path where several are given.
+
+    Raises ValueError for an unknown reader, options that it does not take, a path where nothing is.
+    """
     if reader not in READERS:
         raise ValueError(f"reader must be one of {', '.join(READERS)}, but is {reader!r}; {nearest(reader, READERS)}")
     read: Callable[..., Iterator[Utterance | Reject]] = importlib.import_module(READERS[reader]).read
@@ -80,11 +84,13 @@ def read_corpus(reader: str, options: Mapping[str, Any]) -> Iterator[Utterance |
         signature.bind(**options)
     except TypeError as error:
         raise ValueError(f"the reader {reader} takes {', '.join(signature.parameters)}, but: {error}") from error
-    paths = options.get("path", ())
-    for path in [paths] if isinstance(paths, str | Path) else paths:
+    if "path" not in options:
+        return read(**options)
+    paths = [options["path"]] if isinstance(options["path"], str | Path) else list(options["path"])
+    for path in paths:
         if not Path(path).exists():
             raise ValueError(f"a corpus must be at {path}, but nothing is there; check the path")
-    return read(**options)
+    return chain.from_iterable(read(**{**options, "path": path}) for path in paths)
 
 
 def ingest(

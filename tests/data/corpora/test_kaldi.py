@@ -96,6 +96,26 @@ def test_segments_that_are_none_are_counted(tmp_path: Path) -> None:
     assert Counter(reasons) == {"bad_segment": 3, "missing_audio": 1}
 
 
+def test_recordings_that_no_segment_is_of_are_counted(tmp_path: Path) -> None:
+    sound(tmp_path / "a.wav")
+    folder = write(
+        tmp_path / "x",
+        wav_scp="r a.wav\nunused a.wav\np sox |\n",
+        segments="u r 0 1\nv p 0 1\nw\n",
+        text="u A\nv B\nw C\n",
+    )
+    reasons = {r.key: r.reason for r in read(folder, audio_root=tmp_path) if isinstance(r, Reject)}
+    assert reasons == {"unused": "missing_text", "v": "audio_is_command", "w": "missing_audio"}
+
+
+def test_a_directory_read_alone_knows_what_its_sisters_name(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        sound(tmp_path / f"WAVE/{name}.wav")
+    write(tmp_path / "train", wav_scp="a WAVE/a.wav\n", text="a A\n")
+    write(tmp_path / "test", wav_scp="b WAVE/b.wav\n", text="b B\n")
+    assert [(r.key, type(r)) for r in read(tmp_path / "train")] == [("a", Utterance), ("c", Reject)]
+
+
 def test_a_directory_without_text_is_speech_only(tmp_path: Path) -> None:
     sound(tmp_path / "a.wav")
     (only,) = read(write(tmp_path / "x", wav_scp="a a.wav\n"), audio_root=tmp_path)

@@ -27,7 +27,7 @@ def read(
     A directory without the file `text` is speech only. Relative names in wav.scp are sought from audio_root, else from
     the directory and its parents. text_phone, or the file `resource/text-phone` in `path`, gives lines of
     `utterance.word<TAB>phones`, whose marks of stress and position are taken off. Recordings
-    beside those of wav.scp that no wav.scp names are rejected as `missing_text`.
+    that lie beside those of wav.scp, but that no wav.scp names, are rejected as `missing_text`.
     """
     root = Path(path)
     folders = [root] if (root / "wav.scp").exists() else sorted(p.parent for p in root.glob("*/wav.scp"))
@@ -37,11 +37,14 @@ def read(
         )
     phone_file = Path(text_phone) if text_phone else root / "resource" / "text-phone"
     phones = _read_phones(phone_file) if text_phone or phone_file.exists() else {}
-    named: set[Path] = set()
+    base = Path(audio_root) if audio_root else None
     for folder in folders:
-        base = Path(audio_root) if audio_root else None
-        yield from _read_folder(folder, split or folder.name, base, phones, domain, language, named)
-    yield from _unnamed(named)
+        yield from _read_folder(folder, split or folder.name, base, phones, domain, language)
+    # Directories beside these may name what lies in the same audio folders.
+    beside = {scp.parent for folder in folders for scp in folder.parent.glob("*/wav.scp")}
+    yield from _unnamed(
+        [_recordings(folder, base) for folder in folders], [_recordings(f, base) for f in sorted(beside)]
+    )
 
 
 def _read_folder(
@@ -51,40 +54,25 @@ def _read_folder(
     phones: dict[str, Pronunciation],
     domain: str,
     language: str,
-    named: set[Path],
 ) -> Iterator[Utterance | Reject]:
-    recordings = _read_map(folder / "wav.scp")
-    bases = [audio_root] if audio_root else [folder, *folder.parents]
-    files: dict[str, Path] = {}
-    for key, value in recordings.items():
-        if value.endswith("|"):
-            detail = f"wav.scp must name files, but {key} is a command, and commands are not run; convert it to a file"
-            yield Reject(key=key, reason="audio_is_command", detail=detail)
-        else:
-            files[key] = find_file(value, bases)
-            named.add(files[key])
+    files = _recordings(folder, audio_root)
     texts, speakers, languages = (_read_map(folder / name) for name in ("text", "utt2spk", "utt2lang"))
     speech_only = not (folder / "text").exists()
-    segments = _read_map(folder / "segments") if (folder / "segments").exists() else {key: key for key in recordings}
+    segments = _read_map(folder / "segments") if (folder / "segments").exists() else {key: key for key in files}
     for key in sorted(segments.keys() | texts.keys()):
-        if key not in segments:
-            yield Reject(
-                key=key, reason="missing_audio", detail=f"{folder}/text has {key}, but wav.scp and segments do not"
-            )
-            continue
-        recording, *times = segments[key].split()
-        if recording in recordings and recording not in files:
-            continue  # a command: rejected above
+        recording, *times = segments.get(key, "").split() or [""]
+        audio = _audio(files.get(recording), times)
         if not texts.get(key) and not speech_only:
-            yield Reject(key=key, reason="missing_text", detail=f"{key} has audio, but no line in {folder}/text")
+            yield Reject(key=key, reason="missing_text", detail=f"{key} has audio, but no words in {folder}/text")
         elif recording not in files:
-            yield Reject(
-                key=key, reason="missing_audio", detail=f"segment {key} is of {recording}, which wav.scp lacks"
-            )
-        elif (audio := _audio(files[recording], times)) is None:
-            yield Reject(
-                key=key, reason="bad_segment", detail=f"segment {key} must give a start before its end: {times}"
-            )
+            detail = f"{key} must have a recording, but {recording or 'it'} is not in wav.scp of {folder}"
+            yield Reject(key=key, reason="missing_audio", detail=detail)
+        elif files[recording] is None:
+            detail = f"wav.scp must name files, but {recording} is a command, and commands are not run; make it a file"
+            yield Reject(key=key, reason="audio_is_command", detail=detail)
+        elif audio is None:
+            detail = f"segment {key} must give a start before its end, but gives {' '.join(times)}"
+            yield Reject(key=key, reason="bad_segment", detail=detail)
         else:
             yield Utterance(
                 key=key,
@@ -96,12 +84,21 @@ def _read_folder(
                 language=languages.get(key, language),
                 domain=domain,
             )
+    for recording in sorted(files.keys() - {(value.split() or [""])[0] for value in segments.values()}):
+        yield Reject(key=recording, reason="missing_text", detail=f"no segment of {folder} is of {recording}")
 
 
-def _audio(path: Path, times: list[str]) -> AudioFile | None:
-    """The file, or the stretch between two times; None when they are none."""
-    if not times:
-        return AudioFile(path=path)
+def _recordings(folder: Path, audio_root: Path | None) -> dict[str, Path | None]:
+    """Recording -> its file; None for a command, which is not run."""
+    bases = [audio_root] if audio_root else [folder, *folder.parents]
+    names = _read_map(folder / "wav.scp")
+    return {key: None if name.endswith("|") else find_file(name, bases) for key, name in names.items()}
+
+
+def _audio(path: Path | None, times: list[str]) -> AudioFile | None:
+    """The file, or the stretch between two times; None when there is none."""
+    if path is None or not times:
+        return None if path is None else AudioFile(path=path)
     try:
         start, end = float(times[0]), float(times[1])
     except (ValueError, IndexError):
@@ -109,14 +106,14 @@ def _audio(path: Path, times: list[str]) -> AudioFile | None:
     return AudioFile(path=path, start_sec=start, duration_sec=end - start) if 0 <= start < end else None
 
 
-def _unnamed(named: set[Path]) -> Iterator[Reject]:
-    """Audio files in the folders of named ones that nobody names: there is sound, but no transcript."""
-    for folder in sorted({path.parent for path in named}):
+def _unnamed(read: list[dict[str, Path | None]], known: list[dict[str, Path | None]]) -> Iterator[Reject]:
+    """Audio files in the folders of files that were read, which no wav.scp names: sound without a transcript."""
+    named = {path for files in [*read, *known] for path in files.values() if path}
+    for folder in sorted({path.parent for files in read for path in files.values() if path}):
         for path in sorted(folder.iterdir()) if folder.is_dir() else []:
             if path.suffix.lower() in AUDIO_SUFFIXES and path not in named:
-                yield Reject(
-                    key=path.stem, reason="missing_text", detail=f"{path} stands in no wav.scp, so it has no transcript"
-                )
+                detail = f"{path} stands in no wav.scp, so it has no transcript"
+                yield Reject(key=path.stem, reason="missing_text", detail=detail)
 
 
 def _read_map(path: Path) -> dict[str, str]:

@@ -10,7 +10,8 @@ column speech only.
 
 import csv
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ Row = dict[str, Any]
 
 
 def read(
-    path: str | Path | Sequence[str | Path],
+    path: str | Path,
     *,
     audio_root: str | Path | None = None,
     split: str | None = None,
@@ -54,25 +55,24 @@ def read(
     language: str = "en",
     **columns: str,
 ) -> Iterator[Utterance | Reject]:
-    """An utterance for each row of a table, or of several.
+    """An utterance for each row of a table.
 
     `columns` names columns that are not recognised: key, audio, text, start, end, duration, speaker, language_column,
     domain_column, split_column. The split is `split`, else the row's, else the file's name ("train_manifest.json" is
     train). Relative audio is sought from audio_root, else from the table's folder and its `clips`.
     """
-    for table in [path] if isinstance(path, str | Path) else path:
-        file = Path(table)
-        rows = iter(_rows(file))
-        first = next(rows, None)
-        if first is None:
-            raise ValueError(f"{file} must hold rows, but holds none; check the path and the format")
-        names = _columns(file, first, columns)
-        bases = [Path(audio_root)] if audio_root else [file.parent, file.parent / "clips"]
-        stem = file.name.split(".")[0].removesuffix("_manifest")
-        defaults = {"split": split or "", "domain": domain, "language": language, "stem": stem}
-        for number, row in enumerate(_chain(first, rows), start=1):
-            here = names if row.keys() == first.keys() else {**_recognised(row), **names}  # JSON rows may differ
-            yield _record(row, number, file, here, bases, defaults)
+    file = Path(path)
+    rows = iter(_rows(file))
+    first = next(rows, None)
+    if first is None:
+        raise ValueError(f"{file} must hold rows, but holds none; check the path and the format")
+    names = _columns(file, first, columns)
+    bases = [Path(audio_root)] if audio_root else [file.parent, file.parent / "clips"]
+    stem = file.name.split(".")[0].removesuffix("_manifest")
+    defaults = {"split": split or "", "domain": domain, "language": language, "stem": stem}
+    for number, row in enumerate(chain([first], rows), start=1):
+        here = names if row.keys() == first.keys() else {**_recognised(row), **names}  # JSON rows may differ
+        yield _record(row, number, file, here, bases, defaults)
 
 
 def _record(
@@ -173,8 +173,3 @@ def _json_rows(file: Path) -> Iterator[Row]:
             except ValueError as error:
                 row = {"_broken": str(error)}
             yield row if isinstance(row, dict) else {"_broken": "not a JSON object"}
-
-
-def _chain(first: Row, rows: Iterable[Row]) -> Iterator[Row]:
-    yield first
-    yield from rows
