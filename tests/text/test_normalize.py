@@ -26,6 +26,7 @@ READINGS = {
     "don’t ‘quote’ dogs' rock 'n' roll": "don't quote dogs rock n roll",
     "twenty-one — twenty–two": "twenty one twenty two",
     "日本 naïve ΑΣ": "日本 naïve ας",
+    "\u0301a \u0301 b": "a b",
     "… --- !": "",
 }
 
