@@ -73,6 +73,7 @@ def test_a_run_trains_is_finished_and_can_be_evaluated(go: Train, beeps: Any, ex
     assert from_dict(EvalReport, to_dict(report)) == report
 
 
+@pytest.mark.slow
 def test_killed_and_started_again_gives_the_same_bits(go: Train, beeps: Any, experiment: Experiment) -> None:
     """SIGKILL as soon as the ledger has passed a checkpoint; then again by SIGTERM, which saves before it goes."""
     whole = go(out="whole")

@@ -28,8 +28,8 @@ class Experiment:
 
 def fit_to(tokenizer: Tokenizer, experiment: Experiment) -> Experiment:
     """The experiment with the tokenizer's numbers of wordpieces and phones, which no one else can know."""
-    sizes = {"vocab_size": tokenizer.vocab_size, "num_phones": tokenizer.num_phones}
-    return replace(experiment, model=replace(experiment.model, **sizes))
+    model = replace(experiment.model, vocab_size=tokenizer.vocab_size, num_phones=tokenizer.num_phones)
+    return replace(experiment, model=model)
 
 
 def run_name(experiment: Experiment, *inputs: str) -> str:

@@ -120,9 +120,11 @@ def train_rank(job: Job) -> None:
     if rank > 0:
         progress.meter = Meter()  # the sums up to the checkpoint are rank 0's to report
     loop, config = experiment.loop, to_dict(experiment)
+    stack = contextlib.ExitStack()
     log = None
     if rank == 0:
         log = Log(job.run, step=progress.step, num_steps=loop.num_steps, wandb=job.wandb, config=config)
+        stack.callback(log.close)
 
     def save(now: Progress) -> None:
         if log is None:
@@ -139,14 +141,12 @@ def train_rank(job: Job) -> None:
             keep=loop.keep_checkpoints,
         )  # fmt: skip
 
-    with Loader(plan, tokenizer, experiment.model.audio) as loader, _until_terminated() as stop:
+    with stack, Loader(plan, tokenizer, experiment.model.audio) as loader, _until_terminated() as stop:
         steps = loader.steps(progress.step, loop.num_steps, rank=rank, world=world)
         train_steps(
             model, steps, optimizer, loop=loop, optim=experiment.optim,
             seed=experiment.seed, progress=progress, log=log, save=save, stop=stop,
         )  # fmt: skip
-    if log is not None:
-        log.close()
     if dist.is_initialized():
         dist.barrier()  # rank 0 may still be writing the last checkpoint
     if progress.step < loop.num_steps:
@@ -157,7 +157,10 @@ def train_rank(job: Job) -> None:
 
 def _restore(job: Job, plan: Plan, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
     """Where the run stands: its newest whole checkpoint, else the initial weights, else nothing."""
-    folder = checkpoint.latest(job.run)
+    chosen = [checkpoint.latest(job.run) if not dist.is_initialized() or dist.get_rank() == 0 else None]
+    if dist.is_initialized():
+        dist.broadcast_object_list(chosen)  # rank 0 decides, or a slow file system could part the ranks
+    folder = chosen[0]
     if folder is None:
         if job.init is not None:
             checkpoint.load_weights(model, job.init)
