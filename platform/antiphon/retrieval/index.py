@@ -48,7 +48,7 @@ class IndexConfig:
     target_recall: float = 0.95  # of the best one and of the best ten; below it nothing is published
     num_queries: int = 1000  # of the other modality: so many choose num_probes, as many others measure recall
     num_lists: int = 0  # cells; 0 is 4 sqrt(rows), or as many as there are training vectors for
-    num_probes: int = 0  # cells that a query looks into; 0 is the fewest that reach the target, up to half of all
+    num_probes: int = 0  # cells that a query looks into; 0 is about the fewest that reach the target, up to half
     train_per_list: int = 64  # training vectors a cell, half of them of the other modality
     seed: int = 0
 
@@ -222,7 +222,7 @@ def _training_half(rows: int, config: IndexConfig) -> int:
 
 
 def _choose_probes(index: Any, num_lists: int, exact: Exact, queries: Floats, target: float) -> int:
-    """The fewest cells that reach the target with two standard errors to spare; half of all where none does."""
+    """The fewest cells, in steps of about a third, that reach the target with two standard errors to spare, or half."""
     target += 2 * (target * (1 - target) / len(queries)) ** 0.5
     steps = sorted({base << power for base in (2, 3) for power in range(30)} | {1})
     tried = [step for step in steps if step < num_lists / 2] + [max(1, num_lists // 2)]
