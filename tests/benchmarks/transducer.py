@@ -164,9 +164,10 @@ def lattice_parts(problem: Problem, shape: Shape) -> dict[str, Callable[[], obje
     enc, _, weight, bias = (part.detach() for part in problem.joint)
     _, enc_lens, target_lens = problem.labels
     blank, emit = lattice(*problem.joint, *problem.labels)
-    tilted = bias.clone()
-    tilted[0] += bias.max() + 1.5 * shape.frames / shape.tokens  # blanks outnumber tokens, as in speech
     table = torch.randn(shape.vocab, shape.hidden, generator=torch.Generator().manual_seed(1))
+    spoken = (torch.tanh(enc + table[0]) @ weight.t() + bias)[..., 1:].amax(-1)
+    tilted = bias.clone()
+    tilted[0] = spoken.quantile(1 - 0.5 * shape.tokens / shape.frames)  # blanks outnumber tokens, as in speech
     search = partial(
         greedy,
         enc,
