@@ -34,18 +34,9 @@ def transducer_loss(
 
 
 def transducer_loss_fused(
-    enc: Tensor,
-    pred: Tensor,
-    out_weight: Tensor,
-    out_bias: Tensor,
-    targets: Tensor,
-    enc_lens: Tensor,
-    target_lens: Tensor,
-    *,
-    blank: int = 0,
-    max_bytes: int = MAX_BYTES,
-    prune: float = 0.0,
-) -> Tensor:
+    enc: Tensor, pred: Tensor, out_weight: Tensor, out_bias: Tensor, targets: Tensor,
+    enc_lens: Tensor, target_lens: Tensor, *, blank: int = 0, max_bytes: int = MAX_BYTES, prune: float = 0.0,
+) -> Tensor:  # fmt: skip
     """Loss of logits = tanh(enc + pred) W^T + b, as (B,) NLL in nats.
 
     enc (B, T, H), pred (B, U+1, H), out_weight (V, H), out_bias (V,), targets (B, U), enc_lens (B,), target_lens (B,).
@@ -65,17 +56,9 @@ def transducer_loss_fused(
 
 @torch.no_grad()
 def lattice(
-    enc: Tensor,
-    pred: Tensor,
-    out_weight: Tensor,
-    out_bias: Tensor,
-    targets: Tensor,
-    enc_lens: Tensor,
-    target_lens: Tensor,
-    *,
-    blank: int = 0,
-    max_bytes: int = MAX_BYTES,
-) -> tuple[Tensor, Tensor]:
+    enc: Tensor, pred: Tensor, out_weight: Tensor, out_bias: Tensor, targets: Tensor,
+    enc_lens: Tensor, target_lens: Tensor, *, blank: int = 0, max_bytes: int = MAX_BYTES,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """As `transducer_loss_fused` -> log-probabilities of blank (B, T, U+1), next token (B, T, U); 0 in padding."""
     joint = Joint(_wide(enc).contiguous(), _wide(pred).contiguous(), _wide(out_weight), _wide(out_bias))
     nodes = _checked_nodes(joint, targets, enc_lens, target_lens, blank=blank, max_bytes=max_bytes)
