@@ -8,10 +8,10 @@ import argparse
 import dataclasses
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -19,8 +19,13 @@ from antiphon import jobs
 from antiphon.config import from_dict, override, to_dict
 from antiphon.jobs import Target
 
+if TYPE_CHECKING:
+    from antiphon.analysis.probe import Recall
+    from antiphon.retrieval.store import Store
+
 _STARTED = perf_counter()
 _PHYSICAL = ("workers", "threads", "device")
+_PROBED = 5_000  # rows of each modality that the probe after indexing compares
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -271,11 +276,26 @@ def _index(job: jobs.Index, target: Target) -> None:
     from antiphon.retrieval.store import Store
 
     _set_threads(target)
-    for info in build(Store(target.find("stores", job.store)), override(IndexConfig(), job.set)):
+    store = Store(target.find("stores", job.store))
+    for info in build(store, override(IndexConfig(), job.set)):
         print(
             f"{info.tap}/{info.modality}: {info.kind}, {info.rows:,} rows, recall@1 {info.recall_at_1:.3f} and "
             f"@10 {info.recall_at_10:.3f} of exact search, {info.p50_ms:.2f} ms a query"
         )
+    for recall in _answers(store):
+        print(recall)
+
+
+def _answers(store: "Store") -> Iterator["Recall"]:
+    """How well the vectors answer, by exact search: each modality asks the other for its own words."""
+    from antiphon.analysis.probe import probe_texts
+
+    for name, speech_tap, text_tap in (("shared", "shared", "shared"), ("speech, text", "speech", "text")):
+        if {(speech_tap, "speech"), (text_tap, "text")} <= store.sets().keys():
+            speech, spoken = store.read(speech_tap, "speech")
+            text, written = store.read(text_tap, "text")
+            asked = [table.column("text").to_pylist()[:_PROBED] for table in (spoken, written)]
+            yield from probe_texts(name, speech[:_PROBED], asked[0], text[:_PROBED], asked[1])
 
 
 def _search(job: jobs.Search, target: Target) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from antiphon.analysis.probe import choose_pairs, probe
+from antiphon.analysis.probe import choose_pairs, probe, probe_texts
 
 
 def space(num: int, dim: int, noise: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -67,3 +67,22 @@ def test_pairs_have_different_texts_and_domains_take_turns() -> None:
     assert sum(domains[row] == "b" for row in rows) == 10
     assert rows == choose_pairs(texts, domains, 20, seed=0) != choose_pairs(texts, domains, 20, seed=1)
     assert len(choose_pairs(texts, domains, 1000, seed=0)) == 50
+
+
+def test_every_recording_of_the_same_words_is_an_answer() -> None:
+    """Three digits, four recordings each, one of them wrong; the text side repeats and has a word that nobody said."""
+    names = ["one", "two", "three"]
+    spoken = names * 4
+    speech = np.array([np.eye(4)[names.index(word)] for word in spoken])
+    speech[0] = np.eye(4)[1]  # a "one" that sounds like "two"
+    written = ["one", "two", "three", "two", "four"]
+    text = np.array([np.eye(4)[("one", "two", "three", "four").index(word)] for word in written])
+    to_text, to_speech = probe_texts("shared", speech, spoken, text, written)
+    assert to_text.candidates == 4
+    assert to_text.recall_at_1 == pytest.approx(11 / 12)
+    assert to_text.chance == pytest.approx(1 / 4)
+    assert to_speech.candidates == 12
+    assert to_speech.chance == pytest.approx(1 / 3)
+    # of each ten best, irrelevant ones first among equals: 3 of 3 ones, then 4 of 4 twos behind the false one, 4 threes
+    assert to_speech.precision_at_10 == pytest.approx(np.mean([3, 4, 4]) / 10)
+    assert probe_texts("shared", speech, ["none"] * 12, text, written) == []
