@@ -175,7 +175,7 @@ def load_weights(model: nn.Module, folder: Path) -> None:
 def resume(
     folder: Path, *, model: nn.Module, optimizer: torch.optim.Optimizer, experiment: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Put a verified checkpoint's weights and optimizer back; returns its state. Raises ValueError on another config."""
+    """Put a verified checkpoint's weights and optimizer back, return its state. Raises ValueError on another config."""
     check_same(experiment, read_json(folder / "experiment.json"), folder)
     load_weights(model, folder)
     _load_named_state(model, optimizer, _read(folder / "optimizer.pt"))

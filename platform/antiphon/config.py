@@ -1,10 +1,10 @@
-"""Configs are frozen dataclasses; this file carries them to JSON and back, changes them by dotted overrides, and signs them.
+"""Configs are frozen dataclasses; this file carries them to JSON and back, changes them by dotted names, signs them.
 
     experiment = override(experiment, ["optim.lr=3e-4", "model.num_shared_layers=8"])
     from_dict(Experiment, to_dict(experiment)) == experiment
 
-Supported field types: bool, int, float, str, Path, Literal, X | None, tuple[X, ...], dict[str, X], dataclasses, and unions of
-dataclasses that are told apart by a Literal field named `kind`.
+Supported field types: bool, int, float, str, Path, Literal, X | None, tuple[X, ...], dict[str, X], dataclasses, and
+unions of dataclasses that are told apart by a Literal field named `kind`.
 """
 
 import dataclasses
@@ -39,7 +39,7 @@ def from_dict(cls: type[T], data: Mapping[str, Any], where: str = "") -> T:
 
 
 def override(config: T, settings: Iterable[str]) -> T:
-    """Apply dotted `name=value` settings, values written as YAML. An unknown name is refused with the nearest valid ones."""
+    """Apply dotted `name=value` settings, values written as YAML. An unknown name is refused with the nearest ones."""
     for setting in settings:
         name, equals, text = setting.partition("=")
         if not equals:
@@ -68,7 +68,7 @@ def nearest(name: str, valid: Iterable[str]) -> str:
 
 def _replace(config: Any, path: list[str], value: Any, full_name: str) -> Any:
     if not dataclasses.is_dataclass(config) or isinstance(config, type):
-        raise ValueError(f"{full_name} must name a field, but {path[0]} lies below a plain value; stop the name one step earlier")
+        raise ValueError(f"{full_name} must name a field, but {path[0]} is below a plain value; stop one step earlier")
     hints = get_type_hints(type(config))
     names = [field.name for field in dataclasses.fields(config)]
     if path[0] not in names:
@@ -137,7 +137,8 @@ def _parse_union(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
     if len(choices) > 1 and isinstance(value, Mapping) and all(map(dataclasses.is_dataclass, choices)):
         by_kind = {next(f.default for f in dataclasses.fields(c) if f.name == "kind"): c for c in choices}
         if value.get("kind") not in by_kind:
-            raise ValueError(f"{where}.kind must be one of {', '.join(map(str, by_kind))}, but is {value.get('kind')!r}")
+            known = ", ".join(map(str, by_kind))
+            raise ValueError(f"{where}.kind must be one of {known}, but is {value.get('kind')!r}")
         choices = [by_kind[value["kind"]]]
     errors = []
     for choice in choices:
@@ -153,7 +154,8 @@ def _schema(kind: Any) -> dict[str, Any]:
     if dataclasses.is_dataclass(kind):
         hints = get_type_hints(kind)
         fields = dataclasses.fields(kind)
-        required = [f.name for f in fields if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING]
+        missing = dataclasses.MISSING
+        required = [f.name for f in fields if f.default is missing and f.default_factory is missing]
         properties = {field.name: _schema(hints[field.name]) for field in fields}
         return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
     if origin in (Union, types.UnionType):

@@ -19,7 +19,7 @@ _CHUNK_BYTES = 1 << 20
 def write_whole(path: Path) -> Iterator[BinaryIO]:
     """Yield a binary file whose bytes appear under `path` only when the block ends without an error.
 
-    A kill at any moment leaves either the old file or the new one, and at worst a `.tmp` file that `remove_leftovers` clears.
+    A kill at any moment leaves the old file or the new one, and at worst a `.tmp` file that `remove_leftovers` clears.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # A name of its own for each writer: two processes that build the same shard must not share one temporary file.
@@ -51,7 +51,8 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())
     except ValueError as error:
-        raise ValueError(f"{path} must be JSON, but does not parse ({error}); delete it and run the stage that wrote it again") from error
+        advice = "delete it and run the stage that wrote it again"
+        raise ValueError(f"{path} must be JSON, but does not parse ({error}); {advice}") from error
 
 
 def sync_folder(folder: Path) -> None:
@@ -83,7 +84,7 @@ def hash_text(*parts: str, length: int = 16) -> str:
 
 
 def remove_leftovers(folder: Path) -> int:
-    """Delete the temporary files that killed writers left in a folder; returns how many. Call only while nobody writes there."""
+    """Delete what killed writers left in a folder; returns how many files. Call only while nobody writes there."""
     leftovers = list(folder.rglob(".*.tmp"))
     for path in leftovers:
         path.unlink(missing_ok=True)

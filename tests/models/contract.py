@@ -31,7 +31,7 @@ def make_batches(*, num_mels: int, vocab_size: int, num_phones: int, seed: int =
 
 
 def widen(batch: Batch, extra: int) -> Batch:
-    """The same utterances with `extra` more padding on every side, all padding ones, which only a length mask can hide."""
+    """The same utterances with `extra` more padding on every side, all ones, which only a length mask can hide."""
     wider: dict[str, Tensor] = {}
     for name in ("mel", "tokens", "phones"):
         value = getattr(batch, name)

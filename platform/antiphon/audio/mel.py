@@ -1,4 +1,4 @@
-"""The only mel in the project. `AudioSpec` travels with shards and checkpoints; a mismatch is an error, never a resample in silence."""
+"""The only mel in the project. `AudioSpec` travels with shards and checkpoints; a mismatch is an error."""
 
 import functools
 import math
@@ -32,13 +32,14 @@ class AudioSpec:
     def check_same(self, other: "AudioSpec", here: str, there: str) -> None:
         """Raise ValueError that names each differing field, when the two specs differ."""
         pairs = ((f.name, getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
-        differing = [f"{name} is {mine} in {here} but {theirs} in {there}" for name, mine, theirs in pairs if mine != theirs]
+        differing = [f"{name} is {a} in {here} but {b} in {there}" for name, a, b in pairs if a != b]
         if differing:
-            raise ValueError(f"one AudioSpec must hold for data and model: {'; '.join(differing)}; ingest again or train with the shards' spec")
+            found, advice = "; ".join(differing), "ingest again or train with the shards' spec"
+            raise ValueError(f"one AudioSpec must hold for data and model: {found}; {advice}")
 
 
 def log_mel(samples: Tensor, spec: AudioSpec) -> Tensor:
-    """samples (N,) float in [-1, 1] at spec.sample_rate -> (T, M) float32 natural-log mel power, scaled to about unit variance.
+    """samples (N,) in [-1, 1] at spec.sample_rate -> (T, M) float32 natural-log mel power, of about unit variance.
 
     Frame t is centred on sample t * hop + hop / 2. The mean and scale are fixed numbers (speech at usual levels), so no
     statistics need to travel with the model.

@@ -13,19 +13,19 @@ from antiphon.audio.recording import PhoneTimes, Waveform
 Kind = Literal["paired", "speech", "text"]
 KINDS: tuple[Kind, ...] = ("speech", "text", "paired")
 
-# The phones of each word: one tuple a word of the normalised text, ARPAbet without stress unless the corpus has its own inventory.
+# The phones of each word of the normalised text, ARPAbet without stress unless the corpus has its own inventory.
 Pronunciation = tuple[tuple[str, ...], ...]
 
 
 class AudioSource(Protocol):
-    """Where the audio of an utterance comes from: a file, a stretch of a file, a synthesiser. Picklable, cheap until read."""
+    """Where audio comes from: a file, a stretch of a file, a synthesiser. Picklable, cheap until read."""
 
     @property
     def uri(self) -> str:
         """A name for people: a path, or `espeak-ng:<voice>`."""
 
     def fingerprint(self) -> str:
-        """Changes when the audio changes, costs no decoding (file size and hash of both ends; the parameters of a synthesiser)."""
+        """Changes when the audio does, costs no decoding: a file's size and both ends, a synthesiser's parameters."""
 
     def read(self) -> Waveform:
         """Decode, at the source's own rate. Raises AudioError with a reason."""
@@ -54,7 +54,7 @@ class Utterance:
 
 @dataclass(frozen=True, kw_only=True)
 class Reject:
-    """One utterance that was not kept, and why: `reason` is a short fixed name, `detail` one sentence that names the file."""
+    """One utterance that was not kept, and why: `reason` a short fixed name, `detail` a sentence with the file."""
 
     key: str
     reason: str
@@ -63,7 +63,7 @@ class Reject:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One utterance as a shard stores it: `<key>.json` holds these fields, `<key>.flac` the audio (absent for text only)."""
+    """One utterance as a shard stores it: `<key>.json` holds these fields, `<key>.flac` the audio if any."""
 
     key: str
     text: str | None  # normalised
@@ -78,8 +78,8 @@ class Sample:
 
 MANIFEST_VERSION = 1
 
-# One row a sample, sorted by (split, shard, offset). `shard` is relative to the manifest's folder; (offset, bytes) span all
-# members of the sample inside the tar, headers included.
+# One row a sample, sorted by (split, shard, offset). `shard` is relative to the manifest's folder; (offset, bytes) span
+# all members of the sample inside the tar, headers included.
 MANIFEST_SCHEMA = pa.schema(
     [
         ("key", pa.string()),
