@@ -345,6 +345,19 @@ def test_an_unknown_reader_is_refused_with_the_nearest_name() -> None:
         read_corpus("kalid", {})
 
 
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"samples_per_shard": 0}, "samples_per_shard and texts_per_shard must be 1 or more, but are 0 and 20000"),
+        ({"min_sec": 5.0, "max_sec": 2.0}, r"min_sec must be 0 or more and under max_sec, but they are 5.0 and 2.0"),
+        ({"lexicon": Path("nowhere.txt")}, r"lexicon must be a file, but nowhere.txt is none"),
+    ],
+)
+def test_settings_that_cannot_hold_are_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(CONFIG, **fields)
+
+
 def test_several_paths_are_one_corpus(tmp_path: Path) -> None:
     for name in ("train", "dev"):
         (tmp_path / f"{name}.csv").write_text(f"id,text\n{name}1,hello\n")

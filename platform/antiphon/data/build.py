@@ -44,6 +44,17 @@ class IngestConfig:
     phonemes: bool = True  # a text whose pronunciation is unknown is rejected; False takes only what the corpus has
     lexicon: Path | None = None  # word, space or tab, phones: comes before cmudict and espeak-ng
 
+    def __post_init__(self) -> None:
+        if min(self.samples_per_shard, self.texts_per_shard) < 1:
+            found = f"{self.samples_per_shard} and {self.texts_per_shard}"
+            raise ValueError(f"samples_per_shard and texts_per_shard must be 1 or more, but are {found}")
+        if not 0 <= self.min_sec < self.max_sec:
+            raise ValueError(
+                f"min_sec must be 0 or more and under max_sec, but they are {self.min_sec} and {self.max_sec}"
+            )
+        if self.lexicon is not None and not self.lexicon.is_file():
+            raise ValueError(f"lexicon must be a file, but {self.lexicon} is none; check the path")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ShardSpec:
