@@ -72,6 +72,8 @@ def test_dotted_names_change_one_field_at_any_depth() -> None:
     assert config == wanted
     assert override(config, ["part={kind: large, depth: 2}"]).part == Large(depth=2)
     assert override(config, ["path=null"]).path is None
+    assert override(config, ["sizes.1=9"]).sizes == (4, 9)
+    assert override(replace(config, table={"a": 1.0, "b": 2.0}), ["table.b=3"]).table == {"a": 1.0, "b": 3.0}
 
 
 @pytest.mark.parametrize(
@@ -80,6 +82,8 @@ def test_dotted_names_change_one_field_at_any_depth() -> None:
         ("raet=1", "raet is not a field of Whole; did you mean rate"),
         ("part.widht=1", "did you mean width"),
         ("name.first=x", "below a plain value"),
+        ("sizes.2=1", "sizes.2 is not a field of the list; valid names are 0, 1"),
+        ("table.a=1", "table.a is not a field of what is there"),
         ("rate", "must read name=value"),
         ("rate=fast", "rate must be float, but is 'fast'"),
         ("flag=1", "flag must be bool"),

@@ -44,7 +44,8 @@ def override(config: T, settings: Iterable[str]) -> T:
         name, equals, text = setting.partition("=")
         if not equals:
             raise ValueError(f"an override must read name=value, but is {setting!r}")
-        config = _replace(config, name.strip().split("."), yaml.safe_load(text) if text.strip() else "", name.strip())
+        value = yaml.safe_load(text) if text.strip() else ""
+        config = _replace(config, type(config), name.strip().split("."), value, name.strip())
     return config
 
 
@@ -63,21 +64,31 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     """'did you mean a, b' or the full list when nothing is near: the end of an error about a misspelt name."""
     names = sorted(valid)
     close = difflib.get_close_matches(name.rsplit(".", 1)[-1], names, n=3, cutoff=0.5)
-    return f"did you mean {' or '.join(close)}?" if close else f"valid names are {', '.join(names)}"
+    return f"did you mean {' or '.join(close)}?" if close else f"valid names are {', '.join(names) or 'none'}"
 
 
-def _replace(config: Any, path: list[str], value: Any, full_name: str) -> Any:
-    if not dataclasses.is_dataclass(config) or isinstance(config, type):
-        raise ValueError(f"{full_name} must name a field, but {path[0]} is below a plain value; stop one step earlier")
-    hints = get_type_hints(type(config))
-    names = [field.name for field in dataclasses.fields(config)]
-    if path[0] not in names:
-        raise ValueError(f"{full_name} is not a field of {type(config).__name__}; {nearest(path[0], names)}")
-    if len(path) > 1:
-        changed = _replace(getattr(config, path[0]), path[1:], value, full_name)
-    else:
-        changed = _parse(hints[path[0]], value, full_name)
-    return dataclasses.replace(config, **{path[0]: changed})
+def _replace(value: Any, kind: Any, path: list[str], setting: Any, name: str) -> Any:
+    """The value with the part that path leads to parsed from setting: through dataclasses, dicts and tuples."""
+    if not path:
+        return _parse(kind, setting, name)
+    step, rest = path[0], path[1:]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        hints = get_type_hints(type(value))
+        _check_step(step, [field.name for field in dataclasses.fields(value)], name, type(value).__name__)
+        return dataclasses.replace(value, **{step: _replace(getattr(value, step), hints[step], rest, setting, name)})
+    if isinstance(value, Mapping):
+        _check_step(step, value, name, "what is there")
+        return {**value, step: _replace(value[step], get_args(kind)[1], rest, setting, name)}
+    if isinstance(value, tuple):
+        _check_step(step, [str(row) for row in range(len(value))], name, "the list")
+        row = int(step)
+        return (*value[:row], _replace(value[row], get_args(kind)[0], rest, setting, name), *value[row + 1 :])
+    raise ValueError(f"{name} must name a field, but {step} is below a plain value; stop one step earlier")
+
+
+def _check_step(step: str, valid: Iterable[str], name: str, where: str) -> None:
+    if step not in valid:
+        raise ValueError(f"{name} is not a field of {where}; {nearest(step, valid)}")
 
 
 def _parse(kind: Any, value: Any, where: str) -> Any:
