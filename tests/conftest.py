@@ -6,7 +6,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("WANDB_MODE", "offline")
 
-import fcntl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -22,13 +21,6 @@ def pytest_configure() -> None:
     torch.set_num_threads(1)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of the cluster go to one worker of pytest-xdist: a second cluster costs ten seconds and both cores."""
-    for item in items:
-        if "ray_cluster" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("ray"))
-
-
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The real speech and text beside the checkout; tests that need it are skipped where it is absent."""
@@ -40,16 +32,12 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_stew(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """SHARDS/stew of the embedded corpus at its smallest, ingested once for all workers of pytest-xdist. Read only."""
+    """SHARDS/stew of the embedded corpus at its smallest, ingested once. Read only."""
     from antiphon.data.ingest import IngestConfig, ingest
 
     pytest.importorskip("espeakng_loader", reason="the embedded corpus needs the extra demo")
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "tiny_stew"
-    with open(folder.with_suffix(".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "manifest.json").exists():
-            ingest("stew", {"size": "tiny"}, folder, IngestConfig(corpus="stew"), progress=False)
+    folder = tmp_path_factory.mktemp("shards") / "stew"
+    ingest("stew", {"size": "tiny"}, folder, IngestConfig(corpus="stew"), progress=False)
     return folder
 
 

@@ -15,7 +15,6 @@ from antiphon.audio.waveform import write_wav
 from antiphon.data.manifest import read_rows
 
 pytest.importorskip("espeakng_loader", reason="the embedded corpus needs the extra demo")
-pytestmark = pytest.mark.xdist_group("pipeline")  # one worker walks the path for all of them
 
 TAPS = {("speech", "speech"), ("text", "text"), ("shared", "speech"), ("shared", "text")}
 

@@ -29,7 +29,7 @@ from antiphon.files import hash_text, read_json, write_bytes, write_json
 from antiphon.retrieval.embed import embed
 from antiphon.retrieval.index import IndexConfig, build
 from antiphon.retrieval.store import Store
-from antiphon.retrieval.versions import MODALITIES, list_versions
+from antiphon.retrieval.versions import list_versions
 from antiphon.train.evaluate import EvalReport, evaluate
 from antiphon.train.experiment import Experiment
 from antiphon.train.launch import train
@@ -192,9 +192,7 @@ def _rows(store: Store) -> str:
 
 def _index(folder: Path) -> Store:
     store = Store(folder)
-    config = IndexConfig()
-    if any(store.version.index_of(config.tap, modality) is None for modality in MODALITIES):
-        build(store, config)
+    build(store, IndexConfig())
     return store
 
 
