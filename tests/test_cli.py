@@ -61,6 +61,8 @@ def test_options_of_a_reader_follow_their_names() -> None:
     job, _ = cli.parse(line.split())
     assert job.paths == (Path("a.tsv"), Path("b.tsv"))
     assert job.options == {"text_column": "sentence", "limit": 3, "header": True, "tags": ["x", "y"]}
+    job, _ = cli.parse(["ingest", "folder", "a", "--pattern", "{label}_{speaker}", "--split=test:[0-4]$", "--out", "x"])
+    assert job.options == {"pattern": "{label}_{speaker}", "split": "test:[0-4]$"}
 
 
 BAD = [

@@ -133,13 +133,22 @@ def _reader_options(words: Sequence[str]) -> dict[str, Any]:
         if word.startswith("--"):
             name, equals, value = word[2:].partition("=")
             name = name.replace("-", "_")
-            options[name] = yaml.safe_load(value) if equals else True
+            options[name] = _plain(value) if equals else True
         elif not name:
             raise ValueError(f"a reader's options must read --name value, but {word!r} stands alone")
         else:
-            before, value = options[name], yaml.safe_load(word)
+            before, value = options[name], _plain(word)
             options[name] = value if before is True else [*(before if isinstance(before, list) else [before]), value]
     return options
+
+
+def _plain(word: str) -> Any:
+    """Numbers and truth values as YAML reads them; anything else is the word itself, braces and colons included."""
+    try:
+        value = yaml.safe_load(word)
+    except yaml.YAMLError:
+        return word
+    return value if isinstance(value, bool | int | float) else word
 
 
 def _version() -> str:
