@@ -26,9 +26,10 @@ from torch import Tensor
 
 Vectors = npt.NDArray[Any] | Tensor
 
-_TILE_BYTES = 1 << 21  # of converted rows: they stay in the cache between conversion and product
+_TILE_BYTES = 1 << 22  # of converted rows: they stay in the cache between conversion and product
 _BLOCK_SCORES = {"cpu": 1 << 20, "cuda": 1 << 27}  # that the scan makes before it looks at them
-_BLOCK_ROWS = {"cpu": 1 << 16, "cuda": 1 << 22}
+_BLOCK_ROWS = {"cpu": 1 << 20, "cuda": 1 << 22}
+_FIRST_ROWS = 1 << 16  # of the first block, which is sorted to find where to start
 _GROUP = 16  # rows whose best score is looked at first
 _MAX_QUERIES = 512  # in one pass over the rows
 _MIN_BFLOAT16_QUERIES = 8  # below, the faster product saves less than the conversion of the rows costs
@@ -83,7 +84,7 @@ class Exact:
         pool = _Pool(len(queries), k, scan.error, lambda query, row: self._true_scores(queries[query], row))
         kind = self.device.type
         size = min(_BLOCK_ROWS[kind], _BLOCK_SCORES[kind] // len(queries)) // _GROUP * _GROUP
-        for start, block in self._blocks(size):
+        for start, block in self._blocks(size, first=min(size, _FIRST_ROWS)):
             pool.take(scan.scores(block), start)
         scores, rows = pool.result()
         return scores / scale, rows
@@ -92,11 +93,14 @@ class Exact:
         norms = [block.float().norm(dim=1).max() for _, block in self._blocks(_RESCORED)]
         return float(torch.stack(norms).max()) * 1.0001  # for the rounding of the norm itself
 
-    def _blocks(self, size: int) -> Iterator[tuple[int, Tensor]]:
-        """(first row, rows (n, D)) in order, n at most size."""
-        for part, first in zip(self.parts, self.starts.tolist(), strict=False):
-            for start in range(0, len(part), size):
-                yield first + start, part[start : start + size]
+    def _blocks(self, size: int, first: int | None = None) -> Iterator[tuple[int, Tensor]]:
+        """(first row, rows (n, D)) in order, n at most size, in the first block at most `first`."""
+        step = first or size
+        for part, row in zip(self.parts, self.starts.tolist(), strict=False):
+            start = 0
+            while start < len(part):
+                yield row + start, part[start : start + step]
+                start, step = start + step, size
 
     def _true_scores(self, queries: Tensor, rows: Tensor) -> Tensor:
         """queries (n, D) fp64, rows (n,) -> products (n,) fp64, each summed alike: equal rows have equal scores."""
