@@ -137,3 +137,14 @@ def test_a_process_ends_with_the_code(antiphon: Run) -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("antiphon: /nowhere must hold")
     assert done.stdout == ""
+
+
+def test_a_reader_that_has_read_enough_ends_it_quietly() -> None:
+    """`antiphon doctor | true`: what it prints goes nowhere, and nobody hears of it."""
+    program = "import sys; from antiphon.cli import main; sys.exit(main(['doctor']))"
+    process = subprocess.Popen([sys.executable, "-u", "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() == 0

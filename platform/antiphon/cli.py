@@ -35,6 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         for name, value in target.env.items():
             os.environ.setdefault(name, value)
         return RUN[type(job)](job, target) or 0
+    except BrokenPipeError:  # `antiphon ... | head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (ValueError, OSError) as error:
         if os.environ.get("ANTIPHON_TRACEBACK"):
             raise

@@ -51,7 +51,9 @@ class Batch:
         return replace(self, **moved)
 
 
-def pad(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """N tensors (L_i, ...) -> one of zeros-padded (N, max L, ...) and the lengths (N,) int64."""
+def pad(rows: Sequence[Tensor], *, multiple: int = 1) -> tuple[Tensor, Tensor]:
+    """N tensors (L_i, ...) -> one of zeros-padded (N, L, ...), L the longest rounded up to a multiple; lengths (N,)."""
     lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)
-    return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True), lengths
+    padded = torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
+    extra = -padded.shape[1] % multiple
+    return torch.nn.functional.pad(padded, (0, 0) * (padded.dim() - 2) + (0, extra)), lengths
