@@ -142,7 +142,7 @@ def test_a_process_ends_with_the_code(antiphon: Run) -> None:
 def test_a_reader_that_has_read_enough_ends_it_quietly() -> None:
     """`antiphon doctor | true`: what it prints goes nowhere, and nobody hears of it."""
     program = "import sys; from antiphon.cli import main; sys.exit(main(['doctor']))"
-    process = subprocess.Popen([sys.executable, "-u", "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stderr is not None
     process.stdout.close()

@@ -34,7 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         job, target = parse(list(sys.argv[1:] if argv is None else argv))
         for name, value in target.env.items():
             os.environ.setdefault(name, value)
-        return RUN[type(job)](job, target) or 0
+        code = RUN[type(job)](job, target) or 0
+        sys.stdout.flush()
+        return code
     except BrokenPipeError:  # `antiphon ... | head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
