@@ -66,7 +66,7 @@ def small() -> Experiment:
             max_batch_samples=32,
         ),
         optim=OptimConfig(name="muon", lr=3e-3, warmup_steps=60, final_share=0.02),
-        loop=LoopConfig(num_steps=650, precision="auto", report_every=20, checkpoint_every=250),
+        loop=LoopConfig(num_steps=700, precision="auto", report_every=20, checkpoint_every=250),
     )
 
 
