@@ -20,7 +20,7 @@ from antiphon.data.batch import Batch
 from antiphon.data.utterance import Kind
 from antiphon.decoding.greedy import Hypothesis, greedy
 from antiphon.losses.contrastive import info_nce
-from antiphon.losses.ctc import ctc_loss
+from antiphon.losses.ctc import ctc_loss, infeasible
 from antiphon.losses.lattice import durations_from_emissions, viterbi
 from antiphon.losses.loss import Loss
 from antiphon.losses.transducer import lattice, transducer_loss_fused
@@ -264,6 +264,8 @@ class Maestro(nn.Module):
             refined = refined.masked_fill(hidden.unsqueeze(-1), 0.0)
         shared = self.shared(refined, lengths)
         terms = self._decoder_terms(shared, lengths, batch)
+        if self.wordpiece_ctc is not None:  # predicted durations may be too short for a path: such rows count as 0
+            terms.append(("no_ctc_path", 0.0, infeasible(lengths, *batch.side("tokens")).float()))
         if c.phone_tap == "shared":
             phones, phones_len = batch.side("phones")
             phone = self._transducer(self.phone, shared, lengths, phones, phones_len)
