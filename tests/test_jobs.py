@@ -87,3 +87,8 @@ def test_an_experiment_by_name_with_overrides() -> None:
 def test_an_unknown_experiment_is_refused_with_near_names(name: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         find_experiment(name)
+
+
+def test_a_size_that_the_tokenizer_gives_is_not_set_by_hand() -> None:
+    with pytest.raises(ValueError, match=r"tokenizer must give its sizes.*model.vocab_size=100"):
+        find_experiment("maestro.tiny", ("model.vocab_size=100",))

@@ -231,6 +231,9 @@ def find_experiment(name: str, settings: tuple[str, ...] = ()) -> "Experiment":
     if run not in runs:
         advice = nearest(run, runs)
         raise ValueError(f"an experiment is named system.run, but {system} has none named {run!r}; {advice}")
+    for setting in settings:
+        if setting.partition("=")[0].strip() in {"model.vocab_size", "model.num_phones"}:
+            raise ValueError(f"the tokenizer must give its sizes to the model, but --set has {setting}; take it away")
     return override(runs[run](), settings)
 
 
