@@ -20,7 +20,7 @@ _ANCHORS = ((6, 8, 32), (58, 15, 102), (128, 37, 125), (205, 64, 104), (248, 140
 
 @dataclass(frozen=True, kw_only=True)
 class Points:
-    """The flat map of one tap: xy (N, 2); each point's modality, domain, label and the row of its pair."""
+    """A flat map of one tap or two: xy (N, 2); each point's modality, domain, label and the row of its pair."""
 
     tap: str
     xy: npt.NDArray[np.float64]
@@ -31,9 +31,9 @@ class Points:
 
 
 def line_chart(title: str, lines: Mapping[str, Sequence[tuple[float, float]]], x_name: str) -> str:
-    """A small chart of named lines [(x, y)]; the y axis begins at 0 where the data are positive."""
+    """A small chart of named lines [(x, y)], '' for fewer than two points; y begins at 0 for positive data."""
     points = [point for line in lines.values() for point in line if math.isfinite(point[1])]
-    if not points:
+    if len(points) < 2:
         return ""
     xs, ys = [x for x, _ in points], [y for _, y in points]
     x_ticks, y_ticks = ticks(min(xs), max(xs), 4), ticks(min(0.0, *ys), max(ys), 4)
@@ -86,7 +86,7 @@ def scatter(points: Points) -> str:
             parts.append(f'<circle {where} cx="{x:.1f}" cy="{y:.1f}" r="3.4">{hint}</circle>')
         else:
             parts.append(f'<path {where} d="M{x:.1f} {y - 4.4:.1f}l4.4 4.4l-4.4 4.4l-4.4 -4.4z">{hint}</path>')
-    return _svg(f"t-SNE of the tap {points.tap}: {len(points.xy)} vectors", size, size, parts)
+    return _svg(f"t-SNE, {points.tap}: {len(points.xy)} vectors", size, size, parts)
 
 
 def spectrogram(

@@ -223,7 +223,7 @@ def _maps(maps: Sequence[Points], domains: Sequence[str]) -> str:
         '<p class="legend modality"><span class="key speech">speech</span><span class="key text">text</span></p>'
         f'<p class="legend domain">{keys}</p>'
     )
-    figures = (f"<figure><h3>tap: {escape(points.tap)}</h3>{scatter(points)}</figure>" for points in maps)
+    figures = (f"<figure><h3>{escape(points.tap)}</h3>{scatter(points)}</figure>" for points in maps)
     return f'<div class="space">{choice}{_grid("maps", figures)}</div>'
 
 

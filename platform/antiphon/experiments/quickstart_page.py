@@ -31,7 +31,7 @@ _HITS = 5
 _SEED = 0
 
 # What is compared: name -> (tap that reads speech, tap that reads text).
-_TAPS = {"shared": ("shared", "shared"), "speech, text": ("speech", "text")}
+_TAPS = {"speech, text": ("speech", "text"), "shared": ("shared", "shared")}
 Row = Mapping[str, Any]
 
 
@@ -97,7 +97,7 @@ def _vectors(store: Store, tap: str, modality: Modality, keys: Sequence[str]) ->
 def _points(name: str, speech: npt.NDArray[np.float32], text: npt.NDArray[np.float32], rows: Sequence[Row]) -> Points:
     num = len(rows)
     return Points(
-        tap=name,
+        tap=f"{'taps' if ',' in name else 'tap'} {name}",
         xy=flatten(np.concatenate([speech, text]), seed=_SEED),
         modality=("speech",) * num + ("text",) * num,
         domain=tuple(row["domain"] for row in rows) * 2,
