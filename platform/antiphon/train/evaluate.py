@@ -105,7 +105,7 @@ class EvalReport:
     boundary: Spread | None  # None where no phone times are known
     aligned_duration: Spread | None  # from one found start to the next, against the true ones
     predicted_duration: Spread | None  # the duration model's, from text alone
-    worst: tuple[Scored, ...]  # by word errors, most first
+    worst: tuple[Scored, ...]  # those with word errors, most first
 
     def table(self) -> str:
         """For people: one row a domain, the boundary errors, the worst utterances."""
@@ -185,6 +185,7 @@ def summarise(
         by_domain[one.domain or "-"].append(one)
     domains = tuple(_group(name, by_domain[name]) for name in sorted(by_domain))
     spreads = {name: _spread(differences) for name, differences in timing.items()}
+    wrong = [one for one in scored if one.words.count]
     return EvalReport(
         overall=_group("all", scored),
         mean_wer=float(np.mean([group.wer for group in domains])),
@@ -192,7 +193,7 @@ def summarise(
         boundary=spreads.get("boundary"),
         aligned_duration=spreads.get("aligned_duration"),
         predicted_duration=spreads.get("predicted_duration"),
-        worst=tuple(sorted(scored, key=lambda one: (-one.words.count, -one.words.rate, one.key))[:worst]),
+        worst=tuple(sorted(wrong, key=lambda one: (-one.words.count, -one.words.rate, one.key))[:worst]),
         **origin,
     )
 
