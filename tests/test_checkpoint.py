@@ -179,3 +179,30 @@ class Trap:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return setattr, (Trap, "sprung", True)
+
+
+def test_damaged_folders_of_later_steps_do_not_push_the_new_one_out(tmp_path: Path) -> None:
+    model, optimizer = make()
+    step(model, optimizer, 0)
+    damaged = save(tmp_path / "run", 100, model, optimizer) / "model.pt"
+    damaged.write_bytes(damaged.read_bytes()[:-7])
+    assert checkpoint.latest(tmp_path / "run") is None
+    whole = save(tmp_path / "run", 15, model, optimizer, keep=1)
+    assert checkpoint.latest(tmp_path / "run") == whole
+
+
+def test_a_resumed_muon_counts_its_steps_where_its_parameters_are() -> None:
+    """A GPU's kernel cannot read a count on the CPU; the meta device stands in for the GPU."""
+    optimizers = []
+    for device in ("cpu", "meta"):
+        layers = nn.Sequential(nn.Linear(3, 3), nn.LayerNorm(3)).to(device)
+        optimizers.append(make_optimizer(OptimConfig(name="muon"), layers))
+    for group in optimizers[0].param_groups:
+        for parameter in group["params"]:
+            parameter.grad = torch.ones_like(parameter)
+    optimizers[0].step()
+    groups = optimizers[1].state_dict()["param_groups"]
+    optimizers[1].load_state_dict({"state": optimizers[0].state_dict()["state"], "param_groups": groups})
+    counts = [state["step"] for state in optimizers[1].state.values() if "step" in state]
+    assert len(counts) == 3
+    assert all(count.device.type == "meta" for count in counts)

@@ -79,7 +79,7 @@ def save(
         sync_folder(run)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    for old in _folders(run)[max(1, keep) :]:
+    for old in [folder for folder in _folders(run) if folder != final][max(1, keep) - 1 :]:
         _delete(old)
     return final
 

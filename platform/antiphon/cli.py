@@ -252,6 +252,7 @@ def _train(job: jobs.Train, target: Target) -> None:
         device=target.device,
         init=target.find_run(job.init) if job.init else None,
         wandb=job.wandb,
+        threads=target.num_threads(),
     )
     print(run)
 

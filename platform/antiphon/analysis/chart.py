@@ -109,11 +109,11 @@ def spectrogram(
         f'<image x="0" y="{top}" width="{width:.0f}" height="{height}" preserveAspectRatio="none" '
         f'href="data:image/png;base64,{image}"/>'
     ]
-    for phone, (start, end) in zip(phones, true, strict=False):
+    for phone, (start, end) in zip(phones, true, strict=bool(true)):
         parts.append(f'<line class="true" x1="{x(start):.1f}" x2="{x(start):.1f}" y1="{top - 18}" y2="{top}"/>')
         parts.append(f'<line class="inside" x1="{x(start):.1f}" x2="{x(start):.1f}" y1="{top}" y2="{bottom}"/>')
         parts.append(f'<text class="phone mid" x="{x((start + end) / 2):.1f}" y="{top - 8}">{escape(phone)}</text>')
-    for phone, start, end in zip(phones, found, [*found[1:], seconds], strict=False):
+    for phone, start, end in zip(phones, found, [*found[1:], seconds], strict=True):
         parts.append(f'<line class="found" x1="{x(start):.1f}" x2="{x(start):.1f}" y1="{top}" y2="{bottom + 18}"/>')
         middle = x((start + min(end, start + 0.3)) / 2)
         parts.append(f'<text class="phone mid" x="{middle:.1f}" y="{bottom + 16}">{escape(phone)}</text>')

@@ -53,13 +53,15 @@ def _clip(found: Checkpoint, rows: Rows, folder: Path, number: int, row: dict[st
     """Alone in its batch: a few utterances are shown, and none shall depend on another's padding."""
     model: Listener = found.model  # type: ignore[assignment]
     batch = rows.batch("paired", np.array([number]))
-    phones, _ = batch.side("phones")
+    on_device = batch.to(next(found.model.parameters()).device)
+    phones, phones_len = batch.side("phones")
+    size = int(phones_len[0])
     mel, mel_len = batch.side("mel")
     times = batch.phone_times
     return Clip(
         key=row["key"],
         text=row["text"],
-        transcript=found.tokenizer.decode(model.transcribe(batch)[0].tokens),
+        transcript=found.tokenizer.decode(model.transcribe(on_device)[0].tokens),
         speaker=row["speaker"],
         domain=row["domain"],
         seconds=row["seconds"],
@@ -67,7 +69,7 @@ def _clip(found: Checkpoint, rows: Rows, folder: Path, number: int, row: dict[st
         synthetic=is_synthetic(row["source"]),
         mel=mel[0, : int(mel_len[0])].numpy(),
         frame_sec=found.audio.frame_sec,
-        phones=tuple(found.tokenizer.decode_phones(phones[0].tolist())),
-        true=() if times is None else tuple((float(start), float(end)) for start, end in times[0]),
-        found=tuple((model.align(batch)[0] * model.frame_sec).tolist()),
+        phones=tuple(found.tokenizer.decode_phones(phones[0, :size].tolist())),
+        true=() if times is None else tuple((float(start), float(end)) for start, end in times[0, :size]),
+        found=tuple((model.align(on_device)[0, :size] * model.frame_sec).tolist()),
     )

@@ -27,7 +27,7 @@ def _curriculum(speech: int, paired: int, *, mix: dict[str, int]) -> tuple[Phase
 
 
 def small() -> Experiment:
-    """5.5M parameters; learns the embedded corpus in minutes on two cores, with terms that the paper lacks."""
+    """5.4M parameters; learns the embedded corpus in minutes on two cores, with terms that the paper lacks."""
     return Experiment(
         name="maestro.small",
         model=MaestroConfig(

@@ -31,6 +31,7 @@ class RandomQuantizer(nn.Module):
         variance = ((mel - mean).square() * real).sum(1, keepdim=True) / count
         x = (mel - mean) * real / (variance + 1e-5).sqrt()
         x = torch.nn.functional.pad(x, (0, 0, 0, -x.shape[1] % self.stack))
-        x = x.reshape(x.shape[0], -1, self.stack * x.shape[2]) @ self.projection  # (B, T', code_dim)
-        nearest: Tensor = (torch.nn.functional.normalize(x, dim=-1) @ self.codebook.T).argmax(-1)
+        with torch.autocast(mel.device.type, enabled=False):  # in bf16 some stretches would get other names
+            x = x.reshape(x.shape[0], -1, self.stack * x.shape[2]) @ self.projection  # (B, T', code_dim)
+            nearest: Tensor = (torch.nn.functional.normalize(x, dim=-1) @ self.codebook.T).argmax(-1)
         return nearest

@@ -32,7 +32,10 @@ class TransducerDecoder(nn.Module):
 
     def predict(self, tokens: Tensor) -> Tensor:
         """tokens (B, U) -> (B, U + 1, J): position u has read the first u tokens."""
-        read, _ = self.lstm(self.dropout(self.embedding(torch.nn.functional.pad(tokens, (1, 0)))))
+        x = self.dropout(self.embedding(torch.nn.functional.pad(tokens, (1, 0))))
+        kind = x.device.type  # autocast gives cuDNN's LSTM fp16 even where it is told bf16
+        with torch.autocast(kind, enabled=kind != "cuda" and torch.is_autocast_enabled(kind)):
+            read, _ = self.lstm(x)
         out: Tensor = self.from_predictor(read)
         return out
 

@@ -23,7 +23,7 @@ from torch import nn
 
 from antiphon import checkpoint
 from antiphon.config import from_dict, to_dict
-from antiphon.data.loader import Loader
+from antiphon.data.loader import Loader, LoaderConfig
 from antiphon.data.plan import Plan, PlanState, make_plan
 from antiphon.files import write_json
 from antiphon.models import build
@@ -46,6 +46,7 @@ class Job:
     device: str
     init: Path | None
     wandb: bool
+    threads: int  # of torch in each of several ranks, and of the loader where a GPU computes
 
 
 def train(
@@ -58,6 +59,7 @@ def train(
     device: str = "auto",
     init: Path | None = None,
     wandb: bool = False,
+    threads: int = 1,
 ) -> Path:
     """Train to the last step, resuming where the run stands; returns the run folder OUT/<name>-<signature>.
 
@@ -78,7 +80,7 @@ def train(
     paths = tuple(path.absolute() for path in shards)
     job = Job(
         experiment=experiment, shards=paths, tokenizer=tokenizer.absolute(), run=run.absolute(), device=device,
-        init=start.absolute() if start else None, wandb=wandb,
+        init=start.absolute() if start else None, wandb=wandb, threads=threads,
     )  # fmt: skip
     run.mkdir(parents=True, exist_ok=True)
     with _alone(run):
@@ -141,7 +143,9 @@ def train_rank(job: Job) -> None:
             keep=loop.keep_checkpoints,
         )  # fmt: skip
 
-    with stack, Loader(plan, tokenizer, experiment.model.audio) as loader, _until_terminated() as stop:
+    # Where the CPU computes, more readers would only take its cores away.
+    reading = LoaderConfig(threads=job.threads if job.device == "cuda" else 1)
+    with stack, Loader(plan, tokenizer, experiment.model.audio, reading) as loader, _until_terminated() as stop:
         steps = loader.steps(progress.step, loop.num_steps, rank=rank, world=world)
         train_steps(
             model, steps, optimizer, loop=loop, optim=experiment.optim,
@@ -234,4 +238,6 @@ def _train_with_ray(job: Job, workers: int) -> None:
 
 
 def _ray_rank(config: dict[str, Any]) -> None:
-    train_rank(from_dict(Job, config["job"]))
+    job = from_dict(Job, config["job"])
+    torch.set_num_threads(job.threads)
+    train_rank(job)

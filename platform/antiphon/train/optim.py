@@ -88,7 +88,8 @@ class Muon(torch.optim.Optimizer):
         half: bool,
     ) -> None:
         self._half = half
-        adamw_only = {"betas": betas, "eps": eps, "weight_decay": 0.0}
+        # fused: without it load_state_dict leaves the step counts on the CPU, where a GPU's kernel cannot read them.
+        adamw_only = {"betas": betas, "eps": eps, "weight_decay": 0.0, "fused": True}
         super().__init__(groups, {"lr": lr, "momentum": momentum, "orthogonal": False, **adamw_only})
 
     @torch.no_grad()
@@ -104,7 +105,10 @@ class Muon(torch.optim.Optimizer):
         # Matrices of one shape go through the iteration as one batch: it is many small products, bound by their number.
         for shape, same in groupby(sorted(used, key=lambda p: tuple(p.shape)), key=lambda p: tuple(p.shape)):
             parameters: list[Tensor] = list(same)
-            buffers = [self.state[p].setdefault("momentum", torch.zeros_like(p)) for p in parameters]
+            for parameter in parameters:
+                if "momentum" not in self.state[parameter]:
+                    self.state[parameter]["momentum"] = torch.zeros_like(parameter)
+            buffers = [self.state[parameter]["momentum"] for parameter in parameters]
             gradients = [p.grad for p in parameters if p.grad is not None]
             torch._foreach_lerp_(buffers, gradients, 1.0 - momentum)  # and the update is Nesterov's
             updates = orthogonalize(torch.stack(torch._foreach_lerp(gradients, buffers, momentum)), half=self._half)
@@ -142,12 +146,14 @@ def orthogonalize(x: Tensor, *, half: bool = False) -> Tensor:
 
 
 def fast_bf16(device: torch.device) -> bool:
-    """Does the device multiply bf16 matrices in hardware? On a CPU without, bf16 is many times slower than fp32."""
-    return device.type != "cpu" or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    """Does the device multiply bf16 matrices in hardware? Where it does not, bf16 is slower than fp32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def _inner_matrices(model: nn.Module) -> set[nn.Parameter]:
-    """Weights of linear and recurrent layers inside; not heads, embeddings, convolutions, gains or biases."""
+    """Weights of linear and recurrent layers; not `Head`s, embeddings, convolutions, gains or biases."""
     layers = [m for m in model.modules() if isinstance(m, nn.Linear | nn.RNNBase) and not isinstance(m, Head)]
     return {p for layer in layers for p in layer.parameters(recurse=False) if p.ndim == 2 and p.requires_grad}
 

@@ -3,9 +3,10 @@
     speech:  log-mel -> speech encoder -> e_s ----------------------------.
     text:    phones -> text encoder -> resampler (durations) -> refiner -> ê_t -> shared encoder -> wordpiece RNN-T
 
-What differs from the paper: one-dimensional subsampling and rotary positions (nn/). What may differ, each a field of
-the config: the consistency loss divided by the variance of e_s, so that a collapse is no reward; auxiliary CTC and a
-contrastive term, weight 0 in the faithful experiments; a phone transducer that reads e_s itself.
+What differs from the paper: one-dimensional subsampling, rotary positions and LayerNorm for BatchNorm (nn/); BEST-RQ on
+speech alone; masks in time only on text alone; an average that moves faster at first. What may differ, by the config:
+the consistency loss divided by the variance of e_s, so that a collapse is no reward; auxiliary CTC and a contrastive
+term, weight 0 in the faithful experiments; a phone transducer that reads e_s itself.
 """
 
 import copy
@@ -40,7 +41,7 @@ Term = tuple[str, float, Tensor]  # name, weight, one value an utterance (B,)
 
 @dataclass(frozen=True, kw_only=True)
 class LossWeights:
-    """Weights of the terms; the papers state none of them. A term of weight 0 is not computed."""
+    """Weights of the terms; the papers state none of them. CTC and contrastive terms of weight 0 are not computed."""
 
     wordpiece: float = 1.0  # RNN-T on the shared encoding, by token
     phone: float = 1.0  # RNN-T that gives the alignment, by token
@@ -96,6 +97,7 @@ class MaestroConfig:
     temperature: float = 0.07  # of the contrastive term
     ema_decay: float = 0.9999  # of the weights that predict alignments and durations
     max_lattice_bytes: int = 256 << 20  # the transducer's working memory
+    lattice_prune: float = 0.0  # nodes with at most this share of the path mass get no gradient; 0 is exact
     loss: LossWeights = field(default_factory=LossWeights)
 
     def transducer(self, vocab_size: int) -> TransducerDecoder:
@@ -264,8 +266,6 @@ class Maestro(nn.Module):
             refined = refined.masked_fill(hidden.unsqueeze(-1), 0.0)
         shared = self.shared(refined, lengths)
         terms = self._decoder_terms(shared, lengths, batch)
-        if self.wordpiece_ctc is not None:  # predicted durations may be too short for a path: such rows count as 0
-            terms.append(("no_ctc_path", 0.0, infeasible(lengths, *batch.side("tokens")).float()))
         if c.phone_tap == "shared":
             phones, phones_len = batch.side("phones")
             phone = self._transducer(self.phone, shared, lengths, phones, phones_len)
@@ -296,13 +296,15 @@ class Maestro(nn.Module):
         if self.wordpiece_ctc is not None:
             values = ctc_loss(self.wordpiece_ctc(shared), lengths, tokens, tokens_len)
             terms.append(("wordpiece_ctc", w.wordpiece_ctc, values / count))
+            # Too few frames for the wordpieces: such rows count as 0 above, and their share is told here.
+            terms.append(("no_ctc_path", 0.0, infeasible(lengths, tokens, tokens_len).float()))
         return terms
 
     def _transducer(self, part: TransducerDecoder, x: Tensor, lengths: Tensor, ids: Tensor, ids_len: Tensor) -> Tensor:
         """Negative log-likelihood (B,) of symbols ids (B, U) given encodings x (B, T, D)."""
-        weight, bias, limit = part.out.weight, part.out.bias, self.config.max_lattice_bytes
-        enc, pred = part.encode(x), part.predict(ids)
-        return transducer_loss_fused(enc, pred, weight, bias, ids, lengths, ids_len, max_bytes=limit)
+        parts = (part.encode(x), part.predict(ids), part.out.weight, part.out.bias)
+        limit, prune = self.config.max_lattice_bytes, self.config.lattice_prune
+        return transducer_loss_fused(*parts, ids, lengths, ids_len, max_bytes=limit, prune=prune)
 
     def _consistency(self, encoded: Tensor, refined: Tensor, lengths: Tensor) -> Tensor:
         """(B,): squared error of ê_t against e_s, mean over frames and channels; see MaestroConfig.consistency."""
