@@ -1,5 +1,6 @@
 """The command line: quick to answer, one sentence for bad input, exit codes that scripts can rely on."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -76,7 +77,7 @@ BAD = [
     (["doctor", "--target", "moon"], "unrecognized"),
     (["verify", "{folder}", "--target", "moon"], "cluster/moon.yaml"),
     (["verify", "{folder}"], "manifest.json"),
-    (["evaluate", "nothing", "--shards", "x"], "must hold one run named nothing"),
+    (["evaluate", "nothing", "--shards", "x"], "must hold one trained run named nothing"),
     (["evaluate", "{folder}/nothing", "--shards", "x"], "nothing"),
     (["search", "{folder}/nothing", "--text", "x"], "must be an embedding store"),
     (["search", "{folder}/nothing"], "--text or --audio"),
@@ -139,12 +140,46 @@ def test_a_process_ends_with_the_code(antiphon: Run) -> None:
     assert done.stdout == ""
 
 
-def test_a_reader_that_has_read_enough_ends_it_quietly() -> None:
-    """`antiphon doctor | true`: what it prints goes nowhere, and nobody hears of it."""
-    program = "import sys; from antiphon.cli import main; sys.exit(main(['doctor']))"
-    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+def run_into_closed_pipe(letters: int) -> tuple[int, bytes]:
+    """Exit code and stderr of a verb that prints so many letters to a reader that has gone."""
+    program = f"""
+import sys
+from antiphon import cli, jobs
+cli.RUN[jobs.Doctor] = lambda job, target: print("x" * {letters})
+sys.exit(cli.main(["doctor"]))
+"""
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=buffered
+    )
     assert process.stdout is not None
     assert process.stderr is not None
     process.stdout.close()
-    assert process.stderr.read() == b""
-    assert process.wait() == 0
+    said = process.stderr.read()
+    return process.wait(), said
+
+
+def test_a_reader_that_goes_is_success_only_when_the_work_was_done() -> None:
+    """A few letters wait in the buffer until the end; a million break the pipe in the middle."""
+    assert run_into_closed_pipe(10) == (0, b"")
+    assert run_into_closed_pipe(1_000_000) == (141, b"")
+
+
+def test_every_checkpoint_of_a_run_is_verified(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Loading passes over a damaged checkpoint; verifying does not."""
+    for name in ("step-00000001", "step-00000002"):
+        (tmp_path / "run" / name).mkdir(parents=True)
+    assert cli.main(["verify", str(tmp_path / "run")]) == 1
+    assert capsys.readouterr().err.count("step-0000000") >= 2
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("plan maestro.tiny --shards x --set optim.lr=[", "optim.lr must be YAML"),
+        ("plan maestro.tiny --shards x --workers 0", "workers must be 1 or more"),
+    ],
+)
+def test_what_is_no_value_is_one_sentence(line: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(line.split()) == 2
+    assert words in capsys.readouterr().err

@@ -53,9 +53,10 @@ def test_a_run_is_found_by_its_experiments_name_when_it_is_the_only_one(tmp_path
     target = Target(runs=tmp_path)
     with pytest.raises(ValueError, match="but holds none"):
         target.find_run("maestro.small")
-    (tmp_path / "maestro.small-0123").mkdir()
+    (tmp_path / "maestro.small-begun").mkdir()  # a run that was killed before its first checkpoint
+    (tmp_path / "maestro.small-0123" / "step-00000001").mkdir(parents=True)
     assert target.find_run("maestro.small").name == "maestro.small-0123"
-    (tmp_path / "maestro.small-4567").mkdir()
+    (tmp_path / "maestro.small-4567" / "step-00000001").mkdir(parents=True)
     with pytest.raises(ValueError, match=r"holds 2: maestro.small-0123, maestro.small-4567"):
         target.find_run("maestro.small")
     assert target.find_run("maestro.small-4567").name == "maestro.small-4567"

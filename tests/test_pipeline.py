@@ -216,4 +216,4 @@ def test_shards_of_another_spec_and_a_checkpoint_of_another_config(out: Path, ru
     stored = out / "store"
     code, _, error = run("embed", "maestro.none", "--shards", shards, "--out", stored)
     assert code == 2
-    assert "must hold one run named maestro.none" in error
+    assert "must hold one trained run named maestro.none" in error

@@ -7,11 +7,12 @@ on stderr and exit code 2; ANTIPHON_TRACEBACK=1 shows where it came from.
 import argparse
 import dataclasses
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TextIO, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -35,11 +36,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         for name, value in target.env.items():
             os.environ.setdefault(name, value)
         code = RUN[type(job)](job, target) or 0
-        sys.stdout.flush()
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:  # `antiphon ... | head`: the work is done, the reader has enough
+            _close(sys.stdout)
         return code
-    except BrokenPipeError:  # `antiphon ... | head` has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except BrokenPipeError:  # the reader went before the work was done
+        for stream in (sys.stdout, sys.stderr):
+            _close(stream)
+        return 128 + signal.SIGPIPE
     except (ValueError, OSError) as error:
         if os.environ.get("ANTIPHON_TRACEBACK"):
             raise
@@ -48,6 +53,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("antiphon: interrupted; the same command continues", file=sys.stderr)
         return 130
+
+
+def _close(stream: TextIO) -> None:
+    """Let what is still buffered go nowhere, so that the interpreter's own flush does not complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 # --- from arguments to a job ---
@@ -121,13 +131,13 @@ def _add_argument(verb: argparse.ArgumentParser, field: "dataclasses.Field[Any]"
 
 def _take_job_file(fields: dict[str, Any], cls: type, verb: str) -> dict[str, Any]:
     """When the first argument is a .yaml file: its fields, the argument itself taken out of `fields`."""
-    for field in dataclasses.fields(cls):
-        value = fields.get(field.name)
-        first = value[0] if isinstance(value, list) and value else value
-        if not field.metadata["named"] and str(first).endswith((".yaml", ".yml")):
-            fields.pop(field.name)
-            return jobs.load_job(Path(str(first)), verb)
-    return {}
+    field = next((field for field in dataclasses.fields(cls) if not field.metadata["named"]), None)
+    value = None if field is None else fields.get(field.name)
+    first = value[0] if isinstance(value, list) and value else value
+    if field is None or not str(first).endswith((".yaml", ".yml")):
+        return {}
+    fields.pop(field.name)
+    return jobs.load_job(Path(str(first)), verb)
 
 
 def _reader_options(words: Sequence[str]) -> dict[str, Any]:
@@ -197,7 +207,12 @@ def _verify(job: jobs.Verify, target: Target) -> int:
     elif (folder / "model.pt").exists() or any(folder.glob("step-*")):
         from antiphon import checkpoint
 
-        checkpoint.verify(checkpoint.find(folder))
+        steps = [folder] if (folder / "model.pt").exists() else sorted(folder.glob("step-*"))
+        for step in steps:
+            try:
+                checkpoint.verify(step)
+            except ValueError as error:
+                problems.append(str(error))
     else:
         from antiphon.data.verify import verify as verify_shards
 
@@ -249,7 +264,7 @@ def _train(job: jobs.Train, target: Target) -> None:
         target.find("tokenizers", job.tokenizer),
         job.out or target.runs,
         workers=target.workers,
-        device=target.device,
+        device=target.torch_device(),
         init=target.find_run(job.init) if job.init else None,
         wandb=job.wandb,
         threads=target.num_threads(),
@@ -320,7 +335,12 @@ def _search(job: jobs.Search, target: Target) -> None:
 
     _set_threads(target)
     store = target.find("stores", job.store)
-    print(table(search(store, text=job.text, audio=job.audio, k=job.limit, tap=job.tap, device=target.torch_device())))
+    checkpoint = None if job.checkpoint is None else target.find_run(job.checkpoint)
+    hits = search(
+        store, text=job.text, audio=job.audio, k=job.limit, tap=job.tap, checkpoint=checkpoint,
+        device=target.torch_device(),
+    )  # fmt: skip
+    print(table(hits))
 
 
 def _doctor(job: jobs.Doctor, target: Target) -> int:

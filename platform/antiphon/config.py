@@ -44,7 +44,10 @@ def override(config: T, settings: Iterable[str]) -> T:
         name, equals, text = setting.partition("=")
         if not equals:
             raise ValueError(f"an override must read name=value, but is {setting!r}")
-        value = yaml.safe_load(text) if text.strip() else ""
+        try:
+            value = yaml.safe_load(text) if text.strip() else ""
+        except yaml.YAMLError as error:
+            raise ValueError(f"the value of {name.strip()} must be YAML, but {text!r} is not; quote it") from error
         config = _replace(config, type(config), name.strip().split("."), value, name.strip())
     return config
 

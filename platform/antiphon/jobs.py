@@ -134,8 +134,9 @@ class Search:
     store: str = argument("folder of the store", named=False)
     text: str | None = argument("the words of the query", default=None)
     audio: Path | None = argument("an audio file as the query", default=None)
-    tap: str = argument("tap whose vectors are searched", default="shared")
+    tap: str = argument("whose vectors are searched; only shared answers across modalities", default="shared")
     limit: int = argument("number of hits", default=10)
+    checkpoint: str | None = argument("where the run of the store's encoder lies now", default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +148,11 @@ VERBS: dict[str, type] = {
     verb.__name__.lower(): verb
     for verb in (Quickstart, Plan, Ingest, Verify, Tokenizer, Train, Evaluate, Embed, Index, Search, Doctor)
 }
+
+
+# Ray sends no usage statistics. Batches come in many shapes, and in bf16 oneDNN builds kernels for each: with room for
+# 1,024 (its default) most are built again at every step.
+ENV = {"RAY_USAGE_STATS_ENABLED": "0", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "16384"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +167,13 @@ class Target:
     tokenizers: Path = Path("tokenizers")
     runs: Path = Path("runs")
     stores: Path = Path("stores")
-    env: dict[str, str] = field(default_factory=dict)  # set for the job where the caller has not set them
+    env: dict[str, str] = field(default_factory=lambda: dict(ENV))  # set where the caller has not set them
+
+    def __post_init__(self) -> None:
+        if self.workers < 1 or self.threads < 0:
+            raise ValueError(
+                f"workers must be 1 or more and threads 0 or more, but they are {self.workers} and {self.threads}"
+            )
 
     def find(self, place: Place, name: str) -> Path:
         """A bare word lies in the target's folder for its kind; anything with a slash is a path."""
@@ -172,10 +184,10 @@ class Target:
         path = self.find("runs", name)
         if path.exists() or "/" in name:
             return path
-        found = sorted(run for run in self.runs.glob(f"{name}-*") if run.is_dir())
+        found = sorted(run for run in self.runs.glob(f"{name}-*") if run.is_dir() and any(run.glob("step-*")))
         if len(found) != 1:
             have = f"{len(found)}: {', '.join(run.name for run in found)}" if found else "none"
-            raise ValueError(f"{self.runs} must hold one run named {name}, but holds {have}; name one in full")
+            raise ValueError(f"{self.runs} must hold one trained run named {name}, but holds {have}; name one in full")
         return found[0]
 
     def num_threads(self) -> int:
@@ -183,12 +195,18 @@ class Target:
         return self.threads or max(1, len(os.sched_getaffinity(0)) // self.workers)
 
     def torch_device(self) -> str:
-        """auto is cuda where there is one, else cpu."""
-        if self.device != "auto":
-            return self.device
+        """auto is cuda where there is one, else cpu. Raises ValueError where cuda is asked for and there is none."""
+        if self.device == "cpu":
+            return "cpu"
         import torch
 
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        if torch.cuda.is_available():
+            return "cuda"
+        if self.device == "cuda":
+            raise ValueError(
+                "device must be there to be used, but torch finds no cuda device; take --device cpu or auto"
+            )
+        return "cpu"
 
     def _folder(self, place: Place) -> Path:
         folder: Path = getattr(self, place)

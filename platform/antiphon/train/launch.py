@@ -24,7 +24,7 @@ from torch import nn
 from antiphon import checkpoint
 from antiphon.config import from_dict, to_dict
 from antiphon.data.loader import Loader, LoaderConfig
-from antiphon.data.plan import Plan, PlanState, make_plan
+from antiphon.data.plan import Plan, PlanState, counts_text, make_plan
 from antiphon.files import write_json
 from antiphon.models import build
 from antiphon.seed import derive_seed
@@ -94,7 +94,11 @@ def train(
             "tokenizer": pieces.fingerprint,
             "init": fingerprint,
             "workers": workers,
+            "dropped": {name: dict(reasons) for name, reasons in plan.dropped.items()},
         }
+        for name, reasons in plan.dropped.items():
+            if reasons:
+                print(f"dropped from {name}: {counts_text(reasons)}", file=sys.stderr)
         write_json(run / "inputs.json", inputs)
         if workers == 1:
             train_rank(job)
