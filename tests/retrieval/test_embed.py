@@ -167,3 +167,27 @@ def test_vectors_that_are_not_finite_fail_the_run_by_name(
     with pytest.raises(ValueError, match="not_finite"):
         embed(world.run, [world.shards], tmp_path / "store", taps=["text"])
     assert Store(tmp_path / "store").version.rows == 0
+
+
+def test_a_finished_run_with_a_bad_vector_is_finished_again(
+    world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bad one is computed again by each run, and its share stays one of all 20, not one of one."""
+    from antiphon.models.speech_text.maestro import Maestro
+
+    whole: Callable[..., Any] = Maestro.embed
+    lost = next(row["key"] for row in read_rows(world.shards).to_pylist() if row["split"] == "test")
+
+    def spoilt(model: Maestro, batch: Any, tap: str, side: str) -> Any:
+        vectors = whole(model, batch, tap, side)
+        vectors[[key == lost for key in batch.keys]] = float("nan")
+        return vectors
+
+    monkeypatch.setattr(Maestro, "embed", spoilt)
+    config, out = EmbedConfig(max_bad_share=0.05), tmp_path / "store"
+    first = embed(world.run, [world.shards], out, taps=["text"], config=config)
+    again = embed(world.run, [world.shards], out, taps=["text"], config=config)
+    assert (first.vectors, again.vectors) == (19, 0)
+    assert first.left_out == again.left_out == {"not_finite": 1}
+    with pytest.raises(ValueError, match="but 1 of 20 are"):
+        embed(world.run, [world.shards], out, taps=["text"])

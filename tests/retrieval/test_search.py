@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from antiphon import cli
 from antiphon.audio.waveform import decode_flac, write_wav
 from antiphon.data.manifest import read_rows
 from antiphon.data.shards import read_sample
@@ -116,9 +117,21 @@ def test_only_the_stores_own_encoder_may_ask(world: Any, searcher: Searcher, tmp
     store = searcher.store
     with pytest.raises(ValueError, match="must be embedded by the checkpoint that made"):
         Searcher(store, checkpoint=world.other_run).by_text("one")
-    with pytest.raises(ValueError, match="must be there to embed the query"):
+    with pytest.raises(ValueError, match=r"must be there to embed the query.* with --checkpoint"):
         Searcher(store, checkpoint=tmp_path / "moved").by_text("one")
     assert Searcher(store, checkpoint=world.run).by_text("one") == searcher.by_text("one")
     moved = Store.create(tmp_path / "empty", dim=store.version.dim, encoder=Encoder(checkpoint="x", path="nosuch"))
     with pytest.raises(ValueError, match="holds nothing; embed them first"):
         Searcher(moved).by_vector(np.ones(store.version.dim, np.float32), modality="speech")
+
+
+def test_the_command_line_finds_a_moved_run(
+    world: Any, searcher: Searcher, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The store is copied to where the path that it notes leads nowhere: the run is named, as the error advises."""
+    store = shutil.copytree(searcher.store.folder, tmp_path / "away" / "from" / "here" / "store")
+    ask = ["search", str(store), "--text", "zero", "--limit", "3", "--threads", "1", "--device", "cpu"]
+    assert cli.main(ask) == 2
+    assert "--checkpoint" in capsys.readouterr().err
+    assert cli.main([*ask, "--checkpoint", str(world.run)]) == 0
+    assert capsys.readouterr().out.strip() == table(searcher.by_text("zero", k=3))

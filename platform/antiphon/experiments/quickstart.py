@@ -10,11 +10,14 @@ kept with the name of its product, so that a second run tells how long the work 
 import os
 import shutil
 import sys
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal, TypeVar
+
+import torch
 
 from antiphon import checkpoint
 from antiphon.analysis.report import render
@@ -143,7 +146,7 @@ def quickstart(out: Path, size: Size = "small", *, started: float, workers: int 
     )
     found = times.stage(
         "train",
-        lambda: checkpoint.load(train(experiment, [shards], tokenizer, out / "runs", device=device), device),
+        lambda: checkpoint.load(_train(experiment, shards, tokenizer, out / "runs", workers, device), device),
         lambda made: made.fingerprint,
     )
     report = times.stage(
@@ -166,6 +169,11 @@ def quickstart(out: Path, size: Size = "small", *, started: float, workers: int 
     return summary
 
 
+def _train(experiment: Experiment, shards: Path, tokenizer: Path, out: Path, workers: int, device: str) -> Path:
+    threads = torch.get_num_threads()  # the command line has set them; ranks are processes of their own
+    return train(experiment, [shards], tokenizer, out, workers=workers, device=device, threads=threads)
+
+
 def _evaluate(found: Checkpoint, shards: Path, manifest: Manifest, path: Path) -> EvalReport:
     """The measures of this checkpoint on these shards, from the file when it holds them."""
     if path.exists():
@@ -180,9 +188,16 @@ def _evaluate(found: Checkpoint, shards: Path, manifest: Manifest, path: Path) -
 def _embed(found: Checkpoint, shards: Path, folder: Path, workers: int, device: str) -> Store:
     """The store with every vector of the split; one that another checkpoint filled is made anew, for it is ours."""
     if list_versions(folder) and Store(folder).version.encoder.checkpoint != found.fingerprint:
-        shutil.rmtree(folder)
+        _delete(folder)
     embed(found.folder, [shards], folder, split=SPLIT, workers=workers, device=device)
     return Store(folder)
+
+
+def _delete(folder: Path) -> None:
+    """Rename, then delete: a kill in between leaves no versions without their fragments under the store's name."""
+    aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp")
+    os.rename(folder, aside)
+    shutil.rmtree(aside)
 
 
 def _rows(store: Store) -> str:
@@ -199,7 +214,7 @@ def _index(folder: Path) -> Store:
 def _report(facts: Facts, times: Times, *, since: float) -> Summary:
     """Measure the space, ask it, write table, page and summary; the summary, which is read, last."""
     path = facts.out / "summary.json"
-    if path.exists() and times.made("report") == _origin(facts):
+    if is_reported(facts.out) and times.made("report") == _origin(facts):
         return from_dict(Summary, read_json(path), str(path))
     measured = measure(facts)
     seconds = {**times.seconds, "report": perf_counter() - since}
@@ -229,6 +244,11 @@ def _report(facts: Facts, times: Times, *, since: float) -> Summary:
     write_bytes(facts.out / "report.html", render(page(facts, measured, plain)).encode())
     write_json(path, plain)
     return summary
+
+
+def is_reported(out: Path) -> bool:
+    """Are all files of a report there? Which checkpoint and store they are of, `Times` knows."""
+    return all((out / name).exists() for name in ("summary.json", "report.html", "table.txt"))
 
 
 def _origin(facts: Facts) -> str:

@@ -84,18 +84,20 @@ def embed(
     ]  # fmt: skip
     store = _open(jobs)
     pending = [_pending(job, store) for job in jobs]
-    meter = _Meter(sum(todo for _, todo, _ in pending), sum(before for *_, before in pending))
-    for job, (groups, _, _) in zip(jobs, pending, strict=True):
-        if workers > 1 and len(groups) > 1:
-            _embed_by_ray(job, groups, store, workers, meter)
+    meter = _Meter(sum(each.utterances for each in pending), sum(each.stored_before for each in pending))
+    for job, each in zip(jobs, pending, strict=True):
+        if workers > 1 and len(each.groups) > 1:
+            _embed_by_ray(job, each.groups, store, workers, meter)
         else:
-            _embed_here(job, groups, store, meter)
+            _embed_here(job, each.groups, store, meter)
     report = meter.close()
     bad = sum(report.left_out.get(reason, 0) for reason in _BAD)
-    if bad > config.max_bad_share * (bad + report.vectors):
+    # The refused ones are computed again by every run: their share is of all that were asked for, as in one run.
+    seen = bad + report.vectors + sum(each.vectors_before for each in pending)
+    if bad > config.max_bad_share * seen:
         raise ValueError(
-            f"at most {config.max_bad_share:.1%} of the vectors may be bad, but {bad:,} of {bad + report.vectors:,} "
-            f"are ({report.left_out}); train the model on, or raise max_bad_share"
+            f"at most {config.max_bad_share:.1%} of the vectors may be bad, but {bad:,} of {seen:,} are "
+            f"({report.left_out}); train the model on, or raise max_bad_share"
         )
     return report
 
@@ -121,8 +123,17 @@ def _open(jobs: Sequence[EmbedJob]) -> Store:
     return store
 
 
-def _pending(job: EmbedJob, store: Store) -> tuple[list[list[str]], int, int]:
-    """Groups of shards with something to do, the utterances to do in them, and those that need nothing."""
+@dataclass(frozen=True, kw_only=True)
+class _Pending:
+    """What a job has still to do, and what the store has of it."""
+
+    groups: list[list[str]]  # of shards with something to do
+    utterances: int  # to do in them
+    stored_before: int  # utterances that need nothing
+    vectors_before: int  # of this split and these taps that the store holds
+
+
+def _pending(job: EmbedJob, store: Store) -> _Pending:
     columns = ["key", "kind", "shard"]
     table = pq.read_table(job.folder / "manifest.parquet", columns=columns, filters=[("split", "=", job.split)])
     if len(table) == 0:
@@ -132,10 +143,13 @@ def _pending(job: EmbedJob, store: Store) -> tuple[list[list[str]], int, int]:
         )
     stored = {tap: store.ids(tap) for tap in job.taps}
     sizes: Counter[str] = Counter()
+    vectors_before = 0
     todo: Counter[str] = Counter()
     for key, kind, shard in zip(*(table[name].to_pylist() for name in columns), strict=True):
-        rows = ((tap, side) for tap in job.taps for side in sides_of(tap) if side in SIDES[kind])
-        todo[shard] += any(row_id(job.manifest.corpus, key, side) not in stored[tap] for tap, side in rows)
+        rows = [(tap, side) for tap in job.taps for side in sides_of(tap) if side in SIDES[kind]]
+        held = sum(row_id(job.manifest.corpus, key, side) in stored[tap] for tap, side in rows)
+        todo[shard] += held < len(rows)
+        vectors_before += held
         sizes[shard] += 1
     # The same groups in every run, so that their batches are the same and a finished batch is recognised as a whole.
     groups: list[list[str]] = [[]]
@@ -143,8 +157,10 @@ def _pending(job: EmbedJob, store: Store) -> tuple[list[list[str]], int, int]:
         if sum(sizes[name] for name in groups[-1]) >= job.config.utterances_per_commit:
             groups.append([])
         groups[-1].append(shard)
-    unfinished = [group for group in groups if sum(todo[shard] for shard in group)]
-    return unfinished, todo.total(), sizes.total() - todo.total()
+    return _Pending(
+        groups=[group for group in groups if sum(todo[shard] for shard in group)], utterances=todo.total(),
+        stored_before=sizes.total() - todo.total(), vectors_before=vectors_before,
+    )  # fmt: skip
 
 
 def _embed_here(job: EmbedJob, groups: Sequence[Sequence[str]], store: Store, meter: "_Meter") -> None:

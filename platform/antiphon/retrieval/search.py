@@ -113,7 +113,7 @@ class Searcher:
         if not path.is_dir():
             raise ValueError(
                 f"the checkpoint {path} that made {self.store.folder} must be there to embed the query, but is not; "
-                "give its folder as checkpoint"
+                "say where it lies now with --checkpoint"
             )
         fingerprint = checkpoints.verify(checkpoints.find(path))["fingerprint"]
         if fingerprint != made_by.checkpoint:
