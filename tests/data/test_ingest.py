@@ -304,7 +304,7 @@ def test_spoken_phones_and_their_times_come_before_the_corpus_and_the_lexicon(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lexicon = tmp_path / "lexicon.txt"
-    lexicon.write_text("TWO\tL EH1 K\nTWO\tS EH K\nWORD\tW ER1 D\n")
+    lexicon.write_text("TWO\tL EH1 K\n\nTWO\tS EH K\n \nWORD\tW ER1 D\n")
     files = Path(tmp_path / "x.wav")
     write_wav(files, np.sin(np.arange(4_000) / 7).astype(np.float32), 16_000)
     audio = AudioFile(path=files)

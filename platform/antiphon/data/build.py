@@ -300,7 +300,7 @@ def _phonemizer(lexicon: Path | None) -> "Phonemizer":
 def read_lexicon(path: Path) -> Mapping[str, tuple[str, ...]]:
     """`WORD PH0 PH1 ...` lines -> normalised word -> phones without stress; a word's first pronunciation counts."""
     entries: dict[str, tuple[str, ...]] = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in filter(str.strip, path.read_text(encoding="utf-8").splitlines()):
         word, *phones = line.split()
         entries.setdefault(normalize(word), tuple(phone.rstrip("012") for phone in phones))
     return entries

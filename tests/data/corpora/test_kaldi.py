@@ -123,6 +123,29 @@ def test_a_directory_without_text_is_speech_only(tmp_path: Path) -> None:
     assert only.kind == "speech"
 
 
+def test_a_key_that_stands_twice_is_counted_and_its_first_line_kept(tmp_path: Path) -> None:
+    sound(tmp_path / "a.wav")
+    sound(tmp_path / "b.wav")
+    files = {"wav_scp": "r a.wav\ns b.wav\nr b.wav\n", "segments": "u r 0 1\nv s 0 1\nv s 1 2\n"}
+    folder = write(tmp_path / "x", **files, text="u FIRST\nu LAST\nv V\n")
+    records = list(read(folder, audio_root=tmp_path))
+    assert [(r.key, r.reason) for r in records if isinstance(r, Reject)] == [
+        (key, "duplicate_id") for key in ("r", "v", "u")
+    ]
+    kept = [(u.key, u.text, u.audio) for u in records if isinstance(u, Utterance)]
+    assert kept == [
+        ("u", "FIRST", AudioFile(path=tmp_path / "a.wav", duration_sec=1.0)),
+        ("v", "V", AudioFile(path=tmp_path / "b.wav", duration_sec=1.0)),
+    ]
+
+
+def test_a_transcript_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    folder = write(tmp_path / "x", wav_scp="a a.wav\n")
+    (folder / "text").write_bytes("a CAF\u00c9\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"text must be UTF-8, but is not \(.*\); save it as UTF-8"):
+        list(read(folder))
+
+
 def test_a_folder_without_wav_scp_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"must hold wav\.scp, but neither"):
         list(read(tmp_path))

@@ -116,3 +116,50 @@ def test_wrong_columns_are_refused_with_those_there_are(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text('[{"text": "a"}]')
     with pytest.raises(ValueError, match="must hold one JSON object a line, but is one array"):
         list(read(tmp_path / "x.json"))
+
+
+def test_a_row_with_more_fields_than_the_header_is_no_cut_transcript(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text('path,text\na.wav,yes, please\nb.wav,"yes, please"\nc.wav,no, thanks\n')
+    first, kept, last = read(path)
+    assert isinstance(kept, Utterance)
+    assert (kept.key, kept.text) == ("b", "yes, please")
+    assert [(r.key, r.reason) for r in (first, last) if isinstance(r, Reject)] == [
+        ("x-1", "bad_row"),
+        ("x-3", "bad_row"),
+    ]
+    with pytest.raises(ValueError, match=r"but its columns are path, text$"):
+        list(read(path, speaker="who"))
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        '"offset": NaN, "duration": 1',
+        '"offset": Infinity',
+        '"offset": 0, "duration": Infinity',
+        '"offset": 1, "end": -Infinity',
+        '"offset": 1e400, "end": 1e400',
+        '"offset": 1e308, "duration": 1',
+        '"offset": "1e400"',
+        '"duration": NaN',
+    ],
+)
+def test_times_that_are_not_finite_are_rejected_alone(tmp_path: Path, times: str) -> None:
+    path = tmp_path / "x.jsonl"
+    good = '{"audio": "a.wav", "text": "hi", "offset": 1, "duration": 2}\n'
+    path.write_text(good + '{"audio": "b.wav", "text": "hi", ' + times + "}\n" + good)
+    assert [getattr(record, "reason", "kept") for record in read(path)] == ["kept", "bad_segment", "kept"]
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.jsonl"])
+def test_a_table_that_is_not_utf_8_is_refused_and_one_with_a_mark_read(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    content = "id,text\na,caf\u00e9\n" if name == "x.csv" else '{"id": "a", "text": "caf\u00e9"}\r\n'
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        path.write_bytes(content.encode(encoding))
+        assert only(read(path)).text == "caf\u00e9"
+    for encoding in ("latin-1", "utf-16-le"):
+        path.write_bytes(content.encode(encoding))
+        with pytest.raises(ValueError, match=rf"{name} must be UTF-8, but is not \(.*\); save it as UTF-8"):
+            list(read(path))

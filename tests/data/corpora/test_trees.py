@@ -40,6 +40,42 @@ def test_librispeech(tmp_path: Path) -> None:
         list(librispeech.read(tmp_path, subsets=["test-clean"]))
 
 
+def test_a_librispeech_chapter_without_its_transcript_and_a_key_that_stands_twice(tmp_path: Path) -> None:
+    for key in ("1-2-0000", "1-2-0001", "1-3-0000"):
+        speaker, chapter, _ = key.split("-")
+        sound(tmp_path / f"dev-clean/{speaker}/{chapter}/{key}.flac")
+    transcript = tmp_path / "dev-clean/1/3/1-3.trans.txt"
+    transcript.write_text("1-3-0000 FIRST\n1-3-0000 LAST\n")
+    records = list(librispeech.read(tmp_path))
+    assert [(r.key, r.reason) for r in records if isinstance(r, Reject)] == [
+        ("1-2-0000", "missing_text"),
+        ("1-2-0001", "missing_text"),
+        ("1-3-0000", "duplicate_id"),
+    ]
+    assert [(u.key, u.text) for u in records if isinstance(u, Utterance)] == [("1-3-0000", "FIRST")]
+    transcript.write_bytes("1-3-0000 CAF\u00c9\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"1-3\.trans\.txt must be UTF-8, but is not"):
+        list(librispeech.read(tmp_path))
+
+
+def test_one_librispeech_subset_is_named_whole_and_must_be_there(tmp_path: Path) -> None:
+    for subset in ("dev", "dev-clean"):
+        sound(tmp_path / subset / "1/2/1-2-0000.flac")
+    (record,) = librispeech.read(tmp_path, subsets="dev-clean")
+    assert isinstance(record, Reject)
+    assert "dev-clean" in record.detail
+    with pytest.raises(ValueError, match=r"asked for \(test-clean\), but holds dev, dev-clean; check path and subsets"):
+        list(librispeech.read(tmp_path, subsets=["dev", "test-clean"]))
+    with pytest.raises(ValueError, match=r"trans\.txt, but holds none; check the path"):
+        list(librispeech.read(tmp_path / "dev"))
+
+
+def test_an_ljspeech_table_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "metadata.csv").write_bytes("LJ1|caf\u00e9\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"metadata\.csv must be UTF-8, but is not"):
+        list(ljspeech.read(tmp_path))
+
+
 def test_ljspeech(tmp_path: Path) -> None:
     for key in ("LJ001-0001", "LJ001-0002", "LJ050-0001", "LJ999-0001"):
         sound(tmp_path / f"wavs/{key}.wav")

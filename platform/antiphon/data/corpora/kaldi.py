@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from antiphon.audio.waveform import AudioFile
-from antiphon.data.corpora.layout import AUDIO_SUFFIXES, find_file
+from antiphon.data.corpora.layout import AUDIO_SUFFIXES, find_file, read_pairs
 from antiphon.data.utterance import Pronunciation, Reject, Utterance
 
 
@@ -27,7 +27,8 @@ def read(
     A directory without the file `text` is speech only. Relative names in wav.scp are sought from audio_root, else from
     the directory and its parents. text_phone, or the file `resource/text-phone` in `path`, gives lines of
     `utterance.word<TAB>phones`, whose marks of stress and position are taken off. Recordings
-    that lie beside those of wav.scp, but that no wav.scp names, are rejected as `missing_text`.
+    that lie beside those of wav.scp, but that no wav.scp names, are rejected as `missing_text`; lines of wav.scp,
+    segments and text whose key stood before, as `duplicate_id`.
     """
     root = Path(path)
     folders = [root] if (root / "wav.scp").exists() else sorted(p.parent for p in root.glob("*/wav.scp"))
@@ -55,6 +56,9 @@ def _read_folder(
     domain: str,
     language: str,
 ) -> Iterator[Utterance | Reject]:
+    for name in ("wav.scp", "segments", "text"):
+        if (folder / name).exists():
+            yield from read_pairs(folder / name)[1]
     files = _recordings(folder, audio_root)
     texts, speakers, languages = (_read_map(folder / name) for name in ("text", "utt2spk", "utt2lang"))
     speech_only = not (folder / "text").exists()
@@ -117,11 +121,8 @@ def _unnamed(read: list[dict[str, Path | None]], known: list[dict[str, Path | No
 
 
 def _read_map(path: Path) -> dict[str, str]:
-    """`key value...` lines; {} for a file that is not there."""
-    if not path.exists():
-        return {}
-    pairs = (line.split(maxsplit=1) for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
-    return {pair[0]: pair[1].strip() if len(pair) > 1 else "" for pair in pairs}
+    """`key value...` lines, the first of each key; {} for a file that is not there."""
+    return read_pairs(path)[0] if path.exists() else {}
 
 
 def _read_phones(path: Path) -> dict[str, Pronunciation]:

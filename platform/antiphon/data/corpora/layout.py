@@ -1,9 +1,12 @@
-"""How corpora lay out their files: which are audio, where a relative name leads, which split a name belongs to."""
+"""How corpora lay out their files: which are audio, where a name leads, how text is read, which split a name has."""
 
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+
+from antiphon.data.corpora.plain_text import _decode
+from antiphon.data.utterance import Reject
 
 AUDIO_SUFFIXES = (".aac", ".aif", ".aiff", ".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".sph", ".wav", ".webm")
 
@@ -22,12 +25,38 @@ def find_file(name: str, bases: Iterable[Path]) -> Path:
     return next((path for path in candidates if os.path.exists(path)), candidates[0])  # false for impossible names
 
 
+def read_text(path: Path) -> str:
+    """A file's text: UTF-8, or UTF-16 with a mark. Raises ValueError for anything else."""
+    data = path.read_bytes()
+    try:
+        text = _decode(data)
+        if "\0" in text:  # UTF-16 without a mark is mostly good UTF-8
+            raise ValueError("it holds zero bytes")
+    except ValueError as error:
+        raise ValueError(f"{path} must be UTF-8, but is not ({error}); save it as UTF-8") from error
+    return text
+
+
+def read_pairs(path: Path) -> tuple[dict[str, str], list[Reject]]:
+    """`key value...` lines -> key -> its first value, and a `duplicate_id` for each line whose key stood before."""
+    values: dict[str, str] = {}
+    repeated = []
+    for line in filter(str.strip, read_text(path).splitlines()):
+        key, *value = line.split(maxsplit=1)
+        if key in values:
+            detail = f"a key must stand once in {path}, but {key} stands again; its first line is kept"
+            repeated.append(Reject(key=key, reason="duplicate_id", detail=detail))
+        else:
+            values[key] = value[0].strip() if value else ""
+    return values, repeated
+
+
 def split_rules(rules: Sequence[str] | str) -> Callable[[str], str]:
     """Rules `name` or `name:regex` -> a function from an utterance's name to its split.
 
     The first rule whose regex is found in the name counts; a rule without a regex always does; "train" when none fits.
     """
-    parsed = [(name, compile_pattern(regex)) for name, _, regex in (r.partition(":") for r in _listed(rules))]
+    parsed = [(name, compile_pattern(regex)) for name, _, regex in (r.partition(":") for r in listed(rules))]
     return lambda name: next((split for split, regex in parsed if regex.search(name)), "train")
 
 
@@ -39,5 +68,6 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
         raise ValueError(f"a pattern must be a regular expression, but {pattern!r} is not ({error})") from error
 
 
-def _listed(rules: Sequence[str] | str) -> Sequence[str]:
-    return [rules] if isinstance(rules, str) else rules
+def listed(names: Sequence[str] | str) -> Sequence[str]:
+    """The names; one name given alone is a list of one."""
+    return [names] if isinstance(names, str) else names

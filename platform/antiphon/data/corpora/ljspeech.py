@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from antiphon.audio.waveform import AudioFile
-from antiphon.data.corpora.layout import split_rules
+from antiphon.data.corpora.layout import read_text, split_rules
 from antiphon.data.utterance import Reject, Utterance
 
 
@@ -22,7 +22,7 @@ def read(
     if not table.exists():
         raise ValueError(f"{root} must hold metadata.csv, but does not; check the path")
     seen = set()
-    for line in table.read_text(encoding="utf-8-sig").splitlines():
+    for line in read_text(table).splitlines():
         key, *texts = line.split("|")  # the file quotes nothing
         if not key.strip():
             continue

@@ -9,14 +9,17 @@ column speech only.
 """
 
 import csv
+import io
 import json
+import math
+import re
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from antiphon.audio.waveform import AudioFile
-from antiphon.data.corpora.layout import find_file
+from antiphon.data.corpora.layout import find_file, read_text
 from antiphon.data.utterance import Reject, Utterance
 
 _NAMES = {
@@ -45,6 +48,9 @@ _NAMES = {
 
 Row = dict[str, Any]
 
+_MORE = "_more"  # where a CSV row keeps the fields that the header does not name
+_NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
+
 
 def read(
     path: str | Path,
@@ -66,12 +72,13 @@ def read(
     first = next(rows, None)
     if first is None:
         raise ValueError(f"{file} must hold rows, but holds none; check the path and the format")
-    names = _columns(file, first, columns)
+    header = {name: value for name, value in first.items() if name != _MORE}
+    names = _columns(file, header, columns)
     bases = [Path(audio_root)] if audio_root else [file.parent, file.parent / "clips"]
     stem = file.name.split(".")[0].removesuffix("_manifest")
     defaults = {"split": split or "", "domain": domain, "language": language, "stem": stem}
     for number, row in enumerate(chain([first], rows), start=1):
-        here = names if row.keys() == first.keys() else {**_recognised(row), **names}  # JSON rows may differ
+        here = names if row.keys() == header.keys() else {**_recognised(row), **names}  # JSON rows may differ
         yield _record(row, number, file, here, bases, defaults)
 
 
@@ -83,6 +90,9 @@ def _record(
         return Reject(
             key=f"{defaults['stem']}-{number}", reason="bad_row", detail=f"{where} must parse, but: {row['_broken']}"
         )
+    if _MORE in row:
+        detail = f"{where} must have as many fields as the header, but has more; quote fields that hold the delimiter"
+        return Reject(key=f"{defaults['stem']}-{number}", reason="bad_row", detail=detail)
     value = {name: str(row[column]).strip() for name, column in names.items() if row.get(column) not in (None, "")}
     audio_name = value.get("audio", "")
     key = value.get("key") or (audio_name.rpartition(".")[0] or audio_name) or f"{defaults['stem']}-{number:07d}"
@@ -111,13 +121,19 @@ def _record(
 
 
 def _stretch(value: dict[str, str]) -> tuple[float, float | None]:
-    """(start, duration) in seconds; a duration without a start only tells how long the file is."""
+    """(start, duration) in seconds; a duration without a start only tells how long the file is.
+
+    Raises ValueError for times that are no finite numbers.
+    """
+    if any(_NOT_FINITE.fullmatch(value.get(name, "")) for name in ("start", "end", "duration")):
+        raise ValueError("times must be finite")
     if "start" not in value:
         return 0.0, None
     start = float(value["start"])
-    if "end" in value:
-        return start, float(value["end"]) - start
-    return start, float(value["duration"]) if "duration" in value else None
+    duration = float(value["end"]) - start if "end" in value else float(value.get("duration", "0"))
+    if not math.isfinite(1000 * start) or not math.isfinite(1000 * duration):  # 1e400; keys count milliseconds
+        raise ValueError("times must be finite")
+    return start, duration if "end" in value or "duration" in value else None
 
 
 def _columns(file: Path, first: Row, given: dict[str, str]) -> dict[str, str]:
@@ -149,27 +165,25 @@ def _rows(file: Path) -> Iterator[Row]:
     if file.suffix.lower() in (".json", ".jsonl", ".ndjson"):
         yield from _json_rows(file)
         return
-    with open(file, encoding="utf-8-sig", newline="") as lines:
-        header = lines.readline()
-        lines.seek(0)
-        tabs = "\t" in header
-        try:
-            if tabs:  # Common Voice quotes nothing and has sentences that start with a quotation mark
-                yield from csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
-            else:
-                yield from csv.DictReader(lines, delimiter=max(",;|", key=header.count))
-        except csv.Error as error:
-            raise ValueError(f"{file} must be a table, but does not parse ({error}); check its quotes") from error
+    lines = io.StringIO(read_text(file), newline="")
+    header = lines.readline()
+    lines.seek(0)
+    try:
+        if "\t" in header:  # Common Voice quotes nothing and has sentences that start with a quotation mark
+            yield from csv.DictReader(lines, restkey=_MORE, delimiter="\t", quoting=csv.QUOTE_NONE)
+        else:
+            yield from csv.DictReader(lines, restkey=_MORE, delimiter=max(",;|", key=header.count))
+    except csv.Error as error:
+        raise ValueError(f"{file} must be a table, but does not parse ({error}); check its quotes") from error
 
 
 def _json_rows(file: Path) -> Iterator[Row]:
-    with open(file, encoding="utf-8-sig") as lines:
-        if lines.read(1) == "[":
-            raise ValueError(f"{file} must hold one JSON object a line, but is one array; write its items as lines")
-        lines.seek(0)
-        for line in filter(str.strip, lines):
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                row = {"_broken": str(error)}
-            yield row if isinstance(row, dict) else {"_broken": "not a JSON object"}
+    text = read_text(file)
+    if text.startswith("["):
+        raise ValueError(f"{file} must hold one JSON object a line, but is one array; write its items as lines")
+    for line in filter(str.strip, io.StringIO(text, newline=None)):
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            row = {"_broken": str(error)}
+        yield row if isinstance(row, dict) else {"_broken": "not a JSON object"}
