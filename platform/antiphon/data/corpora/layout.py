@@ -5,7 +5,6 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from antiphon.data.corpora.plain_text import _decode
 from antiphon.data.utterance import Reject
 
 AUDIO_SUFFIXES = (".aac", ".aif", ".aiff", ".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".sph", ".wav", ".webm")
@@ -25,11 +24,16 @@ def find_file(name: str, bases: Iterable[Path]) -> Path:
     return next((path for path in candidates if os.path.exists(path)), candidates[0])  # false for impossible names
 
 
+def decode(data: bytes) -> str:
+    """UTF-8 with or without a mark, UTF-16 with one. Raises UnicodeDecodeError for anything else."""
+    return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+
+
 def read_text(path: Path) -> str:
     """A file's text: UTF-8, or UTF-16 with a mark. Raises ValueError for anything else."""
     data = path.read_bytes()
     try:
-        text = _decode(data)
+        text = decode(data)
         if "\0" in text:  # UTF-16 without a mark is mostly good UTF-8
             raise ValueError("it holds zero bytes")
     except ValueError as error:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from antiphon.data.corpora.layout import decode
 from antiphon.data.utterance import Reject, Utterance
 
 _FIELDS = ("text", "sentence", "transcript")
@@ -44,7 +45,7 @@ def read(
 
 def _texts(file: Path, field: str | None) -> Iterator[str | Reject]:
     try:
-        content = _decode(file.read_bytes())
+        content = decode(file.read_bytes())
     except UnicodeDecodeError as error:
         yield Reject(key="", reason="bad_encoding", detail=f"must be UTF-8 or UTF-16 with a mark, but is not ({error})")
         return
@@ -56,10 +57,6 @@ def _texts(file: Path, field: str | None) -> Iterator[str | Reject]:
                 yield _field(line, field)
     else:
         yield from (line.strip() for line in content.splitlines() if line.strip())
-
-
-def _decode(data: bytes) -> str:
-    return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
 
 
 def _field(line: str, field: str | None) -> str | Reject:
