@@ -46,7 +46,7 @@ def ray_cluster() -> Iterator[None]:
     """One local cluster with two CPUs for the whole test run."""
     import ray
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
     yield
     ray.shutdown()
 

@@ -187,8 +187,9 @@ def _build_with_ray(specs: Sequence[ShardSpec], out: Path, config: IngestConfig,
     started_here = not ray.is_initialized()
     if started_here and os.environ.get("RAY_ADDRESS"):
         ray.init(log_to_driver=False)
-    elif started_here:
-        ray.init(num_cpus=max(1, round(workers * _CPUS_A_TASK)), include_dashboard=False, log_to_driver=False)
+    elif started_here:  # "local", or Ray would look for a cluster that somebody left on this machine
+        cpus = max(1, round(workers * _CPUS_A_TASK))
+        ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False)
     try:
         task = ray.remote(max_retries=3, num_cpus=_CPUS_A_TASK)(build_shard)
         waiting = list(reversed(specs))

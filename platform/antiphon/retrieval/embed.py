@@ -178,8 +178,9 @@ def _embed_by_ray(job: EmbedJob, groups: Sequence[Sequence[str]], store: Store, 
 
     mine = not ray.is_initialized()
     if mine:
-        size = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": max(1, round(workers * _CPUS_A_TASK))}
-        ray.init(log_to_driver=False, **size)
+        # "local", or Ray would look for a cluster that somebody left on this machine.
+        own = {"address": "local", "num_cpus": max(1, round(workers * _CPUS_A_TASK))}
+        ray.init(log_to_driver=False, **({} if os.environ.get("RAY_ADDRESS") else own))
     try:
         task = ray.remote(max_retries=3, num_cpus=_CPUS_A_TASK, num_gpus=int(job.device == "cuda"))(_stage)
         waiting, running = deque(groups), deque[Any]()

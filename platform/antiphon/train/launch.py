@@ -214,6 +214,8 @@ def _train_with_ray(job: Job, workers: int) -> None:
     import ray.train
     from ray.train.torch import TorchTrainer
 
+    if not ray.is_initialized() and not os.environ.get("RAY_ADDRESS"):
+        ray.init(address="local")  # not a cluster that somebody left on this machine
     on_gpu = job.device == "cuda"
     trainer = TorchTrainer(
         _ray_rank,
